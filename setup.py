@@ -1,0 +1,49 @@
+# The extension modules, one translation unit each; everything else is in pyproject.toml.
+# May import setuptools and Cython only.
+# Used by every build front end; SWAPTABLE_NATIVE=1 and SWAPTABLE_CFLAGS reach the compiler.
+import os
+import shlex
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+NAMES = [
+    "_core",
+    "_replay",
+    "designs._design",
+    "designs._old",
+    "designs._swap_table",
+    "designs._vswap24",
+]
+
+cflags = ["-O2", "-fno-strict-aliasing", "-Wno-unused-function"]
+if os.environ.get("SWAPTABLE_NATIVE") == "1":
+    cflags.append("-march=native")
+extra = shlex.split(os.environ.get("SWAPTABLE_CFLAGS", ""))
+
+extensions = [
+    Extension(
+        f"swaptable.{name}",
+        [f"src/swaptable/{name.replace('.', '/')}.pyx"],
+        extra_compile_args=cflags + extra,
+        extra_link_args=[flag for flag in extra if flag.startswith("-fsanitize")],
+    )
+    for name in NAMES
+    if os.path.exists(f"src/swaptable/{name.replace('.', '/')}.pyx")
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        nthreads=0,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "embedsignature": True,
+            "embedsignature.format": "python",
+        },
+    )
+)
