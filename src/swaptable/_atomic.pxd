@@ -1,4 +1,4 @@
-# Spinlocks, atomics, prefetch: the few words of C that the rest is built from.
+# Spinlocks, atomics, prefetch, and the counts that operations keep: what the rest is built from.
 # Imports nothing.
 # Used by the core and by every design with locks of its own.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -37,6 +37,8 @@ cdef extern from *:
     static inline void store_relaxed(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     static inline uint32_t load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
     static inline void store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+    static inline uint32_t peek32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+    static inline void poke32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     static inline int64_t add32(uint32_t *p, int32_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
     static inline int64_t load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
     static inline int64_t add64(int64_t *p, int64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
@@ -53,6 +55,8 @@ cdef extern from *:
     void store_relaxed(uint64_t *p, uint64_t v) noexcept nogil
     uint32_t load32(const uint32_t *p) noexcept nogil
     void store32(uint32_t *p, uint32_t v) noexcept nogil
+    uint32_t peek32(const uint32_t *p) noexcept nogil
+    void poke32(uint32_t *p, uint32_t v) noexcept nogil
     int64_t add32(uint32_t *p, int v) noexcept nogil
     int64_t load64(const int64_t *p) noexcept nogil
     int64_t add64(int64_t *p, int64_t v) noexcept nogil
@@ -63,3 +67,11 @@ cdef extern from *:
     int ctz64 "__builtin_ctzll"(uint64_t x) noexcept nogil
     int popcount64 "__builtin_popcountll"(uint64_t x) noexcept nogil
     int likely "__builtin_expect"(int x, int y) noexcept nogil
+
+# What operations count for their caller; plain numbers, the caller's alone.
+cdef struct swap_stat_t:
+    uint64_t cluster_locks  # cluster locks taken
+    uint64_t lock_waits     # how many of all locks were found taken
+    uint64_t list_locks     # a device's list lock taken
+    uint64_t visited        # clusters that a search looked at
+    uint64_t words          # table words written

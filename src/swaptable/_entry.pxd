@@ -16,6 +16,7 @@ cdef extern from *:
     #define SWAPTABLE_ENTRY
     #define SWP_TB_LENT 8ULL
     #define SWP_TB_BAD (~7ULL)
+    #define USERS_MAX 0xffffffffULL
     #define COUNT_SHIFT 60
     #define COUNT_MASK (15ULL << COUNT_SHIFT)
     #define COUNT_ONE (1ULL << COUNT_SHIFT)
@@ -31,14 +32,14 @@ cdef extern from *:
     """
     const uint64_t SWP_TB_LENT, SWP_TB_BAD
     const int COUNT_SHIFT, MEMCG_SHIFT, POINTER_TYPE_SHIFT
-    const uint64_t COUNT_MASK, COUNT_ONE, ZERO_BIT, MEMCG_MASK, SHADOW_MAX, PFN_MAX
+    const uint64_t COUNT_MASK, COUNT_ONE, ZERO_BIT, MEMCG_MASK, SHADOW_MAX, PFN_MAX, USERS_MAX
     const uint64_t CACHE_ONLY_BIT, POINTER_SLOT_MAX
 
 cdef enum:
     COUNT_MAX = 15      # in the word: the count is in the cluster's overflow table
     MEMCG_MAX = 0xffff
 
-cdef enum kind_t:
+cdef enum:
     KIND_NULL = 0
     KIND_SHADOW = 1
     KIND_FOLIO = 2

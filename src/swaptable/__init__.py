@@ -1,0 +1,41 @@
+# The public names.
+# Imports every floor it exports.
+# Used by everybody.
+"""swaptable: the Linux swap subsystem's data structures as a library at kernel speed."""
+
+from swaptable._core import SlotEntry, SwapTable, pack, unpack
+from swaptable.errors import (
+    CheckError,
+    CountOverflowError,
+    RecordError,
+    SlotBusyError,
+    SlotCachedError,
+    SlotNotInUseError,
+    StaleLocationError,
+    SwapError,
+    SwapFullError,
+    SwapMemoryError,
+    SwapValueError,
+    TraceError,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckError",
+    "CountOverflowError",
+    "RecordError",
+    "SlotBusyError",
+    "SlotCachedError",
+    "SlotEntry",
+    "SlotNotInUseError",
+    "StaleLocationError",
+    "SwapError",
+    "SwapFullError",
+    "SwapMemoryError",
+    "SwapTable",
+    "SwapValueError",
+    "TraceError",
+    "pack",
+    "unpack",
+]

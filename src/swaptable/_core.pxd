@@ -1,0 +1,27 @@
+# The C face of the core: kernels on an opaque table, for embedders that hold no GIL.
+# Imports nothing.
+# Used by the designs and by everybody who cimports swaptable.
+#
+# Every kernel takes the locks that it needs and returns 0 or -errno (ENOENT not in use, EEXIST
+# already cached, ENOSPC no room at this order, EINVAL the caller's mistake, EOVERFLOW too many
+# users). A failed kernel changes nothing. *st* counts for the caller and is the caller's alone.
+from libc.stdint cimport int64_t, uint64_t
+
+from swaptable._atomic cimport swap_stat_t
+
+cdef struct table_t         # opaque
+
+cdef class SwapTable:
+    cdef table_t *t
+    cdef swap_stat_t stat   # changes with the GIL held
+
+cdef int table_alloc(table_t *t, int order, int cpu, uint64_t pfn, unsigned int memcg, int64_t *slot, swap_stat_t *st) noexcept nogil
+cdef int table_free(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil
+cdef int table_dup(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil
+cdef int table_put(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil
+cdef int table_cache_add(table_t *t, int64_t slot, int nr, uint64_t pfn, uint64_t *old, swap_stat_t *st) noexcept nogil
+cdef int table_cache_del(table_t *t, int64_t slot, int nr, uint64_t shadow, swap_stat_t *st) noexcept nogil
+cdef uint64_t table_word(table_t *t, int64_t slot) noexcept nogil
+cdef int64_t table_used(table_t *t) noexcept nogil
+cdef int64_t table_usable(table_t *t) noexcept nogil
+cdef uint64_t table_bytes(table_t *t) noexcept nogil

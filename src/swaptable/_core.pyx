@@ -1,0 +1,747 @@
+# The swap table for Python, and the kernels of _core.pxd; with the .pxd files that it draws in, one translation unit.
+# Imports the area and its check, words, locks; errors.
+# Used by everything above; the kernels of _core.pxd are for embedders.
+"""The swap table and its slot allocator."""
+
+from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from swaptable._area cimport *
+from swaptable._atomic cimport load64, spin_unlock
+from swaptable._check cimport *
+from swaptable._cluster cimport *
+from swaptable._entry cimport *
+from swaptable._pool cimport *
+
+import numpy as np
+
+from swaptable.errors import CheckError, SwapValueError, raise_errno
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    /* A thread's own number: the CPU it allocates for when it names none. */
+    static uint32_t swt_threads;
+    static _Thread_local int32_t swt_thread = -1;
+    static inline int own_cpu(int cpus) {
+        if (swt_thread < 0) swt_thread = (int32_t)(__atomic_fetch_add(&swt_threads, 1, __ATOMIC_RELAXED) & 0x7fffffff);
+        return swt_thread % cpus;
+    }
+    """
+    int own_cpu(int cpus) noexcept nogil
+
+
+# ---- the kernels of _core.pxd
+
+cdef int table_alloc(table_t *t, int order, int cpu, uint64_t pfn, unsigned int memcg, int64_t *slot, swap_stat_t *st) noexcept nogil:
+    cdef request_t r
+    r.order, r.word, r.pfns, r.out, r.n, r.done = order, swp_tb_make_folio(0, False, memcg, pfn), NULL, slot, 1, 0
+    return alloc_runs(<area_t *>t, cpu, &r, st)
+
+
+cdef int table_free(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
+    return update_one(<area_t *>t, OP_FREE, slot, nr, 0, NULL, st)
+
+
+cdef int table_dup(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
+    return update_one(<area_t *>t, OP_DUP, slot, nr, 1, NULL, st)
+
+
+cdef int table_put(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
+    return update_one(<area_t *>t, OP_PUT, slot, nr, 1, NULL, st)
+
+
+cdef int table_cache_add(table_t *t, int64_t slot, int nr, uint64_t pfn, uint64_t *old, swap_stat_t *st) noexcept nogil:
+    return update_one(<area_t *>t, OP_CACHE_ADD, slot, nr, pfn, old, st)
+
+
+cdef int table_cache_del(table_t *t, int64_t slot, int nr, uint64_t shadow, swap_stat_t *st) noexcept nogil:
+    return update_one(<area_t *>t, OP_CACHE_DEL, slot, nr, shadow, NULL, st)
+
+
+cdef uint64_t table_word(table_t *t, int64_t slot) noexcept nogil:
+    return area_word(<area_t *>t, slot)
+
+
+cdef int64_t table_used(table_t *t) noexcept nogil:
+    return load64(&(<area_t *>t).used)
+
+
+cdef int64_t table_usable(table_t *t) noexcept nogil:
+    return (<area_t *>t).usable
+
+
+cdef uint64_t table_bytes(table_t *t) noexcept nogil:
+    return area_bytes(<area_t *>t)
+
+
+# ---- Python
+
+_KINDS = ("null", "shadow", "folio", "pointer", "lent", "bad", "invalid")
+_OPS = ("free", "dup", "put", "cache_add", "cache_del", "zero_set", "zero_clear")
+
+
+cdef class SwapTable       # below; its helpers come first
+
+
+cdef inline area_t *area(SwapTable self) noexcept nogil:
+    return <area_t *>self.t
+
+
+cdef class SlotEntry:
+    """A table word, decoded; immutable.
+
+    Attributes
+    ----------
+    kind : str
+        "null" (free), "shadow" (swapped out), "folio" (in the swap cache), "pointer", "lent" or "bad".
+    count : int
+        Users; those in the cluster's overflow table too.
+    zero : bool
+        The page is all zeros and has no data anywhere.
+    memcg : int
+        16-bit id of the cgroup that pays.
+    pfn, shadow : int or None
+        Of a folio; of a swapped-out slot.
+    word : int
+        The 8-byte word itself.
+    """
+
+    cdef readonly uint64_t word
+    cdef readonly uint64_t count
+
+    @property
+    def kind(self):
+        return _KINDS[swp_tb_kind(self.word)]
+
+    @property
+    def zero(self):
+        return bool(swp_tb_counts(self.word) and swp_tb_zero(self.word))
+
+    @property
+    def memcg(self):
+        return swp_tb_memcg(self.word) if swp_tb_counts(self.word) else 0
+
+    @property
+    def pfn(self):
+        return swp_tb_pfn(self.word) if swp_tb_is_folio(self.word) else None
+
+    @property
+    def shadow(self):
+        return swp_tb_shadow(self.word) if swp_tb_is_shadow(self.word) else None
+
+    @property
+    def pointer(self):
+        """(cache-only, type, slot) of a reverse map word, else None."""
+        if swp_tb_kind(self.word) != KIND_POINTER:
+            return None
+        return bool(swp_tb_cache_only(self.word)), swp_tb_pointer_type(self.word), swp_tb_pointer_slot(self.word)
+
+    def __eq__(self, other):
+        if not isinstance(other, SlotEntry):
+            return NotImplemented
+        return self.word == (<SlotEntry>other).word and self.count == (<SlotEntry>other).count
+
+    def __hash__(self):
+        return hash((self.word, self.count))
+
+    def __repr__(self):
+        cdef str more = ""
+        if swp_tb_counts(self.word):
+            more = f", count={self.count}, zero={self.zero}, memcg={self.memcg}"
+            more += f", pfn={self.pfn}" if self.pfn is not None else f", shadow={self.shadow}"
+        elif self.pointer is not None:
+            more = f", pointer={self.pointer}"
+        return f"SlotEntry(kind={self.kind!r}{more})"
+
+
+cdef SlotEntry new_entry(uint64_t word, uint64_t count):
+    cdef SlotEntry e = SlotEntry.__new__(SlotEntry)
+    e.word, e.count = word, count
+    return e
+
+
+def _field(str name, value, uint64_t most):
+    """A field of a word as int, or SwapValueError that names it."""
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise_errno(EINVAL, f"{name} {value!r}: expected an integer from 0 to {most}")
+    return value
+
+
+def pack(str kind, *, count=0, zero=False, memcg=0, pfn=0, shadow=0, cache_only=False, type=0, slot=0):
+    """The 8-byte table word of *kind* as int; the inverse of :func:`unpack`.
+
+    Raises
+    ------
+    SwapValueError
+        A kind that does not exist, a field that does not fit, or one that the kind does not have.
+
+    >>> hex(pack("shadow", count=1, memcg=2, shadow=3))
+    '0x1000100000000007'
+    """
+    if kind not in _KINDS[:6]:
+        raise_errno(EINVAL, f"kind {kind!r}: expected one of {', '.join(_KINDS[:6])}")
+    given = {"count": count, "zero": zero, "memcg": memcg, "pfn": pfn, "shadow": shadow, "cache_only": cache_only, "type": type, "slot": slot}
+    fields = {"shadow": ("count", "zero", "memcg", "shadow"), "folio": ("count", "zero", "memcg", "pfn"), "pointer": ("cache_only", "type", "slot")}
+    for name, value in given.items():
+        if value and name not in fields.get(kind, ()):
+            raise_errno(EINVAL, f"{name} {value!r}: a word of kind {kind!r} has no such field")
+    if kind == "shadow":
+        return swp_tb_make_shadow(_field("count", count, COUNT_MAX), bool(zero), _field("memcg", memcg, MEMCG_MAX), _field("shadow", shadow, SHADOW_MAX))
+    if kind == "folio":
+        return swp_tb_make_folio(_field("count", count, COUNT_MAX), bool(zero), _field("memcg", memcg, MEMCG_MAX), _field("pfn", pfn, PFN_MAX))
+    if kind == "pointer":
+        return swp_tb_make_pointer(bool(cache_only), _field("type", type, 31), _field("slot", slot, POINTER_SLOT_MAX))
+    return {"null": 0, "lent": SWP_TB_LENT, "bad": SWP_TB_BAD}[kind]
+
+
+def unpack(word):
+    """A :class:`SlotEntry` of an 8-byte table word.
+
+    A count of 15 stands for "in the overflow table", which only :meth:`SwapTable.entry` can see.
+
+    Raises
+    ------
+    SwapValueError
+        No word of the layout.
+    """
+    cdef uint64_t w = _field("word", word, <uint64_t>-1)
+    if swp_tb_kind(w) == KIND_INVALID:
+        raise_errno(EINVAL, f"word {w:#x}: its low bits are of no kind of table word")
+    return new_entry(w, swp_tb_count(w) if swp_tb_counts(w) else 0)
+
+
+cdef int64_t[::1] as_slots(slots):
+    """*slots* as a contiguous int64 view, without a copy where it is one already."""
+    cdef int64_t[::1] view
+    try:
+        return slots
+    except (TypeError, ValueError):
+        array = np.asarray(slots)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise_errno(EINVAL, f"slots: expected a one-dimensional array of integers, not {array.dtype} with shape {array.shape}")
+    if array.size and array.dtype == np.uint64 and array.max() > MAX_SLOTS:
+        raise_errno(EINVAL, f"slots: {int(array.max())} is beyond every table")
+    view = np.array(array, dtype=np.int64)      # a copy: a read-only array has no writable view
+    return view
+
+
+cdef uint64_t[::1] as_args(args, str name, Py_ssize_t n):
+    cdef uint64_t[::1] view
+    try:
+        view = np.array(args, dtype=np.uint64)
+    except (TypeError, ValueError, OverflowError):
+        raise_errno(EINVAL, f"{name}: expected {n} integers that are not negative")
+    if view.shape[0] != n:
+        raise_errno(EINVAL, f"{name}: expected one for each of {n} elements, not {view.shape[0]}")
+    return view
+
+
+def _bad_slots(bad, uint64_t slots):
+    """The bad slots, checked, ascending."""
+    array = np.asarray(bad if isinstance(bad, np.ndarray) else list(bad))
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise_errno(EINVAL, f"bad: expected slot numbers, not {array.dtype} with shape {array.shape}")
+    array = np.sort(array)
+    if array[0] < 0 or array[array.size - 1] >= slots:
+        raise_errno(EINVAL, f"bad slot {int(array[0] if array[0] < 0 else array[array.size - 1])}: expected 0 to {slots - 1}")
+    return array.astype(np.int64)
+
+
+cdef int _mark(SwapTable self, int64_t slot, str what) except -1:
+    if mark_bad(area(self), slot):
+        raise_errno(EINVAL, f"bad slot {slot}: named twice, or the header's")
+    area(self).usable -= 1
+    return 0
+
+
+cdef int _cpu(SwapTable self, int cpu) except -1:
+    if cpu < -1 or cpu >= area(self).cpus:
+        raise_errno(EINVAL, f"cpu {cpu}: expected 0 to {area(self).cpus - 1}, or -1 for the thread's own")
+    return own_cpu(area(self).cpus) if cpu == -1 else cpu
+
+
+cdef int _request(SwapTable self, request_t *r, int order, pfn, memcg) except -1:
+    if order < 0 or order >= ORDERS:
+        raise_errno(EINVAL, f"order {order}: expected 0 to 9")
+    r.order = order
+    r.word = swp_tb_make_folio(0, False, _field("memcg", memcg, MEMCG_MAX), _field("pfn", pfn, PFN_MAX))
+    r.pfns, r.done = NULL, 0
+    return 0
+
+
+cdef int _full(SwapTable self, int order) except -1:
+    raise_errno(ENOSPC, f"no room at order {order}: {load64(&area(self).used)} of {area(self).usable} slots are used"
+                + ("" if area(self).block or not order else ", and the device is no block device"))
+
+
+cdef void _count(SwapTable self, swap_stat_t *st) noexcept:
+    self.stat.cluster_locks += st.cluster_locks
+    self.stat.lock_waits += st.lock_waits
+    self.stat.list_locks += st.list_locks
+    self.stat.visited += st.visited
+    self.stat.words += st.words
+
+
+cdef int _update(SwapTable self, int op, int64_t slot, int nr, uint64_t arg, uint64_t *old) except -1:
+    cdef int err
+    if nr < 1 or nr > CLUSTER_SLOTS:
+        raise_errno(EINVAL, f"nr {nr}: expected 1 to {CLUSTER_SLOTS}")
+    err = update_one(area(self), op, slot, nr, arg, old, &self.stat)
+    if err:
+        _refuse(self, err, op, slot, nr, None)
+    return 0
+
+
+cdef int _refuse(SwapTable self, int err, int op, int64_t slot, int nr, index) except -1:
+    """Raise for a run that was refused; the message says what its first unfit slot is."""
+    cdef str what = f"{_OPS[op]} of slot {slot}" + (f" and the {nr - 1} after it" if nr > 1 else "")
+    if <uint64_t>slot >= area(self).slots:
+        raise_errno(err, f"{what}: expected a slot from 0 to {area(self).slots - 1}", index)
+    if (slot & (CLUSTER_SLOTS - 1)) + nr > CLUSTER_SLOTS:
+        raise_errno(err, f"{what}: the run crosses the end of its cluster of {CLUSTER_SLOTS}", index)
+    reason = {
+        ENOENT: {OP_PUT: "more users given up than there are", OP_CACHE_DEL: "not in the swap cache"}.get(op, "not in use"),
+        EEXIST: "in the swap cache already", EOVERFLOW: "more users than 32 bits count", ENOMEM: "no memory for an overflow table",
+    }.get(-err, "not a slot that has users")
+    words = [area_word(area(self), slot + i) for i in range(nr)]
+    i = next((i for i, w in enumerate(words) if _unfit(w, op)), 0)
+    raise_errno(err, f"{what}: {reason}; slot {slot + i} is {unpack(words[i])!r}", index)
+
+
+cdef object _update_many(SwapTable self, int op, slots, int nr, uint64_t arg, args, uint64_t[::1] old):
+    cdef int64_t[::1] s = as_slots(slots)
+    cdef uint64_t[::1] a
+    cdef update_t u
+    cdef swap_stat_t st
+    cdef int64_t done = 0
+    cdef int err
+    if nr < 1 or nr > CLUSTER_SLOTS:
+        raise_errno(EINVAL, f"nr {nr}: expected 1 to {CLUSTER_SLOTS}")
+    if s.shape[0] == 0:
+        return None
+    u.op, u.nr, u.arg, u.args, u.old = op, nr, arg, NULL, NULL
+    if args is not None:
+        a = as_args(args, "pfns" if op == OP_CACHE_ADD else "shadows", s.shape[0])
+        u.args = &a[0]
+    if old is not None:
+        u.old = &old[0]
+    memset(&st, 0, sizeof(st))
+    with nogil:
+        err = update(area(self), &s[0], s.shape[0], &done, &u, &st)
+    _count(self, &st)
+    if err:
+        if u.args != NULL and u.args[done] > u.most:
+            raise_errno(EINVAL, f"{u.args[done]}: expected at most {u.most}", done)
+        _refuse(self, err, op, s[done], nr, done)
+    return None
+
+
+cdef int _range(SwapTable self, int64_t slot) except -1:
+    raise_errno(EINVAL, f"slot {slot}: expected 0 to {area(self).slots - 1}")
+
+
+cdef class SwapTable:
+    """The swap table of one device: slots in clusters of 512, and their allocator.
+
+    Parameters
+    ----------
+    slots : int or None
+        Slots of the device, the header's included, up to 2**32 - 1. None: no size of its own; clusters
+        are made as they are needed and the table grows up to 2**32 - 512 slots.
+    cpus : int
+        How many CPUs have a cursor of their own, 1 to 8192.
+    header : bool
+        Slot 0 is the swap area's header page and never given out.
+    bad : sequence of int
+        Slots that are never given out.
+    block : bool
+        The device is a block device; another serves order 0 only (mm/swapfile.c).
+    rotational : bool
+        One cursor per order for all CPUs instead of one each.
+    discard : bool
+        Emptied clusters wait for `run_discard` before they are used again.
+
+    Raises
+    ------
+    SwapValueError
+        A parameter out of range; the message names it.
+    SwapMemoryError
+        No address space.
+
+    Notes
+    -----
+    Any method may be called from any thread at any time, but for `check`, which wants the others to
+    be still. Scalar methods keep the GIL; the `_many` twins and `words` release it. A batch stops at
+    its first bad element and raises with ``index`` set; what came before it stays done.
+
+    >>> table = SwapTable(slots=1024)
+    >>> table.alloc()
+    1
+    >>> table.dup(1); table.cache_del(1, shadow=7); table.entry(1)
+    SlotEntry(kind='shadow', count=1, zero=False, memcg=0, shadow=7)
+    """
+
+    def __cinit__(self, slots=262144, cpus=1, header=True, bad=(), block=True, rotational=False, discard=False):
+        cdef uint64_t n = (MAX_SLOTS // CLUSTER_SLOTS) * <uint64_t>CLUSTER_SLOTS
+        cdef int64_t slot
+        if slots is not None:
+            if not isinstance(slots, int) or not 1 <= slots <= MAX_SLOTS:
+                raise_errno(EINVAL, f"slots {slots!r}: expected 1 to {MAX_SLOTS}, or None")
+            n = slots
+        if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
+            raise_errno(EINVAL, f"cpus {cpus!r}: expected 1 to {MAX_CPUS}")
+        bad = _bad_slots(bad, n)
+        self.t = <table_t *>area_new(n, cpus)
+        if self.t == NULL:
+            raise_errno(ENOMEM, f"no address space for a table of {n} slots")
+        area(self).block, area(self).rotational, area(self).discard, area(self).grows = block, rotational, discard, slots is None
+        area(self).usable = n
+        if header:
+            _mark(self, 0, "header")
+        for slot in bad:
+            _mark(self, slot, "bad")
+        for slot in range(n, <int64_t>area(self).nr_clusters << CLUSTER_SHIFT):
+            mark_bad(area(self), slot)
+        if area(self).usable == 0:
+            raise_errno(EINVAL, f"slots {slots}: none of them is usable")
+        place_bad(area(self))
+
+    def __init__(self, slots=262144, cpus=1, header=True, bad=(), block=True, rotational=False, discard=False):
+        pass
+
+    def __dealloc__(self):
+        area_drop(<area_t *>self.t)
+
+    # -- allocation
+
+    def alloc(self, int order=0, int cpu=-1, pfn=0, memcg=0):
+        """Allocate an aligned run of ``1 << order`` slots in the swap cache; its first slot.
+
+        Parameters
+        ----------
+        order : int
+            0 to 9.
+        cpu : int
+            Whose cursor; -1 is the calling thread's own.
+        pfn, memcg : int
+            Of the folio (41 bits) and who pays (16 bits); written to each word, with count 0.
+
+        Raises
+        ------
+        SwapFullError
+            No run of that order, by the kernel's search.
+
+        Notes
+        -----
+        Runtime: O(1) at the cursor; otherwise one visit per cluster that the kernel's rules look at.
+        """
+        cdef request_t r
+        cdef int64_t slot
+        _request(self, &r, order, pfn, memcg)
+        r.out, r.n = &slot, 1
+        if alloc_runs(area(self), _cpu(self, cpu), &r, &self.stat):
+            _full(self, order)
+        return slot
+
+    def alloc_many(self, Py_ssize_t n, int order=0, int cpu=-1, pfns=None, memcg=0):
+        """Allocate up to *n* runs of ``1 << order`` slots; their first slots.
+
+        Parameters
+        ----------
+        n : int
+            How many runs.
+        order, cpu, memcg
+            As in `alloc`.
+        pfns : array of uint64, shape (n,), optional
+            One per run; 0 by default.
+
+        Returns
+        -------
+        ndarray of int64, shape (m,)
+            m < n when the device fills up at that order.
+        """
+        cdef request_t r
+        cdef int64_t[::1] out
+        cdef uint64_t[::1] frames
+        cdef swap_stat_t st
+        cdef int c = _cpu(self, cpu)
+        _request(self, &r, order, 0, memcg)
+        if n < 0:
+            raise_errno(EINVAL, f"n {n}: expected 0 or more")
+        if pfns is not None:
+            frames = as_args(pfns, "pfns", n)
+            if n and np.max(frames) > PFN_MAX:
+                raise_errno(EINVAL, f"pfns: {int(np.max(frames))} does not fit in 41 bits")
+        array = np.empty(min(n, area(self).usable), np.int64)
+        if array.shape[0] == 0:
+            return array
+        out = array
+        r.out, r.n, r.pfns = &out[0], out.shape[0], NULL if pfns is None else &frames[0]
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            alloc_runs(area(self), c, &r, &st)
+        _count(self, &st)
+        return array if r.done == n else array[:r.done].copy()
+
+    # -- users, the swap cache, freeing
+
+    def free(self, int64_t slot, int nr=1):
+        """Free *nr* slots from *slot* on, whatever their count: whoever holds them gives them up.
+
+        Raises
+        ------
+        SlotNotInUseError
+            One of them is free already; none of them was freed then.
+        SwapValueError
+            A bad slot, one out of range, or a run that crosses its cluster's end.
+        """
+        _update(self, OP_FREE, slot, nr, 0, NULL)
+
+    def free_many(self, slots, int nr=1):
+        """Free the runs of *nr* slots at *slots* (int64, shape (n,)), in order. See `free`."""
+        _update_many(self, OP_FREE, slots, nr, 0, None, None)
+
+    def dup(self, int64_t slot, int nr=1, users=1):
+        """Give each of *nr* slots *users* more users: page table entries that now name it.
+
+        Raises
+        ------
+        CountOverflowError
+            A count would exceed 32 bits.
+        """
+        _update(self, OP_DUP, slot, nr, _field("users", users, 0xffffffff), NULL)
+
+    def dup_many(self, slots, int nr=1):
+        """One more user for each slot of the runs at *slots*."""
+        _update_many(self, OP_DUP, slots, nr, 1, None, None)
+
+    def put(self, int64_t slot, int nr=1, users=1):
+        """Take *users* users from each of *nr* slots; without users, a slot that is not cached is freed.
+
+        Raises
+        ------
+        SlotNotInUseError
+            A slot is free or has fewer users; nothing changed then.
+        """
+        _update(self, OP_PUT, slot, nr, _field("users", users, 0xffffffff), NULL)
+
+    def put_many(self, slots, int nr=1):
+        """One user less for each slot of the runs at *slots*. See `put`."""
+        _update_many(self, OP_PUT, slots, nr, 1, None, None)
+
+    def cache_add(self, int64_t slot, pfn, int nr=1):
+        """Put *nr* swapped-out slots into the swap cache under folio *pfn*; the words replaced.
+
+        Returns
+        -------
+        int, or ndarray of uint64, shape (nr,) when nr > 1
+
+        Raises
+        ------
+        SlotCachedError
+            One of them is in the cache already (someone won); nothing changed then.
+        """
+        cdef uint64_t[512] old
+        _update(self, OP_CACHE_ADD, slot, nr, _field("pfn", pfn, PFN_MAX), old)
+        return old[0] if nr == 1 else np.array(<uint64_t[:nr]>old)
+
+    def cache_add_many(self, slots, pfns, int nr=1):
+        """`cache_add` for the runs at *slots*, one pfn each; the words replaced, shape (n * nr,)."""
+        array = np.empty(len(slots) * max(nr, 0), np.uint64)
+        _update_many(self, OP_CACHE_ADD, slots, nr, 0, pfns, array if array.size else None)
+        return array
+
+    def cache_del(self, int64_t slot, shadow=0, int nr=1):
+        """Take *nr* slots out of the swap cache, leaving *shadow* (42 bits); those without users are freed."""
+        _update(self, OP_CACHE_DEL, slot, nr, _field("shadow", shadow, SHADOW_MAX), NULL)
+
+    def cache_del_many(self, slots, shadows=None, int nr=1):
+        """`cache_del` for the runs at *slots*, one shadow each (0 by default)."""
+        _update_many(self, OP_CACHE_DEL, slots, nr, 0, shadows, None)
+
+    def zero_set(self, int64_t slot, int nr=1):
+        """Flag *nr* slots as pages of zeros, which have no data anywhere."""
+        _update(self, OP_ZERO_SET, slot, nr, 0, NULL)
+
+    def zero_clear(self, int64_t slot, int nr=1):
+        """Take the zero flag back: the pages have data again."""
+        _update(self, OP_ZERO_CLEAR, slot, nr, 0, NULL)
+
+    # -- reading
+
+    def words(self, slots, out=None):
+        """The 8-byte words of many slots, without locks.
+
+        Parameters
+        ----------
+        slots : array of int64, shape (n,)
+        out : ndarray of uint64, shape (n,), optional
+            Where to write them.
+
+        Returns
+        -------
+        ndarray of uint64, shape (n,)
+            0 for a free slot.
+
+        Raises
+        ------
+        SwapValueError
+            A slot out of range; ``index`` says which, the words before it are in *out*.
+        """
+        cdef int64_t[::1] s = as_slots(slots)
+        cdef uint64_t[::1] o
+        cdef int64_t done
+        if out is None:
+            out = np.empty(s.shape[0], np.uint64)
+        o = out
+        if o.shape[0] != s.shape[0]:
+            raise_errno(EINVAL, f"out: expected shape ({s.shape[0]},), not ({o.shape[0]},)")
+        if s.shape[0] == 0:
+            return out
+        with nogil:
+            done = lookup(area(self), &s[0], &o[0], s.shape[0])
+        if done < s.shape[0]:
+            raise_errno(EINVAL, f"slot {s[done]}: expected 0 to {area(self).slots - 1}", done)
+        return out
+
+    def __getitem__(self, int64_t slot):
+        """The word of one slot as int. Raises SwapValueError for one out of range."""
+        if <uint64_t>slot >= area(self).slots:
+            _range(self, slot)
+        return area_word(area(self), slot)
+
+    def __len__(self):
+        return area(self).slots
+
+    # Without it, iteration would try every slot number until the IndexError that never comes.
+    __iter__ = None
+
+    def entry(self, int64_t slot):
+        """The word of one slot, decoded, its count exact; a :class:`SlotEntry`."""
+        cdef uint64_t word, count
+        cdef cluster_t *ci
+        if <uint64_t>slot >= area(self).slots:
+            _range(self, slot)
+        word = area_word(area(self), slot)
+        count = swp_tb_count(word) if swp_tb_counts(word) else 0
+        if swp_tb_counts(word) and count == COUNT_MAX:
+            ci = &area(self).clusters[slot >> CLUSTER_SHIFT]
+            lock_cluster(ci, &self.stat)
+            word = area_word(area(self), slot)
+            count = count_of(ci, word, slot & (CLUSTER_SLOTS - 1)) if swp_tb_counts(word) else 0
+            spin_unlock(&ci.lock)
+        return new_entry(word, count)
+
+    # -- the whole
+
+    def run_discard(self):
+        """Discard what waits for it, as the kernel's worker does; the number of clusters made free."""
+        cdef uint32_t n
+        cdef swap_stat_t st
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            n = discard_all(area(self), &st)
+        _count(self, &st)
+        return n
+
+    def trim(self):
+        """Return the memory of tables that no cluster uses to the system."""
+        with nogil:
+            pool_trim(&area(self).pool)
+
+    def usage(self):
+        """Slots by state and clusters by list.
+
+        Returns
+        -------
+        dict
+            ``slots`` (with header and bad ones; clusters made so far times 512 where the table grows),
+            ``usable``, ``used``, ``free``, ``cached``, ``swapped``, ``bad``, and ``clusters``: ``untouched``,
+            ``free``, ``discard``, ``full``, ``nonfull`` and ``frag`` (a list of 10, by order).
+
+        Notes
+        -----
+        Runtime: reads every table in use; beside other threads the figures are of slightly different moments.
+        """
+        cdef census_t s
+        cdef area_t *t = area(self)
+        cdef int o
+        with nogil:
+            count_kinds(t, &s)
+        size = t.slots if not t.grows else <uint64_t>t.fresh << CLUSTER_SHIFT
+        listed = t.free_list.nr + t.discards.nr + t.full.nr + sum(t.nonfull[o].nr + t.frag[o].nr for o in range(ORDERS))
+        bad = s.kinds[KIND_BAD] - ((<uint64_t>t.nr_clusters << CLUSTER_SHIFT) - t.slots)
+        used = load64(&t.used)
+        return {
+            "slots": size, "usable": size - bad, "used": used, "free": size - bad - used,
+            "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "bad": bad,
+            "clusters": {
+                "untouched": (t.nr_clusters if not t.grows else t.fresh) - listed,
+                "free": t.free_list.nr, "discard": t.discards.nr, "full": t.full.nr,
+                "nonfull": [t.nonfull[o].nr for o in range(ORDERS)], "frag": [t.frag[o].nr for o in range(ORDERS)],
+            },
+        }
+
+    def memory(self):
+        """Bytes of memory by kind, counted where they are allocated and freed; "total" is their sum.
+
+        Returns
+        -------
+        dict of int
+            ``tables`` (of clusters in use), ``clusters`` (64-byte structures and table pointers, whole pages
+            that were touched), ``overflow`` (counts beyond 14), ``limbo`` (dropped tables that a reader may
+            still see), ``pool`` (free tables kept for the next cluster, until `trim`), ``fixed`` (the rest).
+        """
+        cdef area_t *t = area(self)
+        live = t.pool.nr_live * <uint64_t>TABLE_STRIDE
+        limbo = (t.pool.limbo[0].nr + t.pool.limbo[1].nr) * <uint64_t>TABLE_STRIDE
+        fixed = sizeof(area_t) + t.cpus * sizeof(cpu_t) + touched_map_bytes(t.nr_clusters)
+        return {
+            "tables": live, "clusters": t.touched_bytes, "overflow": load64(&t.extend_bytes),
+            "limbo": limbo + pool_side_bytes(&t.pool), "pool": pool_bytes(&t.pool) - live - limbo, "fixed": fixed,
+            "total": area_bytes(t),
+        }
+
+    def stats(self):
+        """Counts since the table was made: locks taken and waited for, clusters visited, words written.
+
+        Those of C embedders are in their own structures.
+        """
+        return dict(self.stat)
+
+    def check(self):
+        """Rebuild every invariant from the words and compare. The other threads must be still.
+
+        Raises
+        ------
+        CheckError
+            With the place and the state.
+        """
+        cdef census_t s
+        cdef int err
+        with nogil:
+            err = check_area(area(self), &s)
+        if err:
+            where = f"slot {s.bad_slot}: {unpack(area_word(area(self), s.bad_slot))!r}, " if s.bad_slot >= 0 else ""
+            raise CheckError(f"{s.why.decode()} ({where}{self.usage()}, {self.memory()})")
+
+    @property
+    def cpus(self):
+        return area(self).cpus
+
+    def __repr__(self):
+        size = "None" if area(self).grows else str(area(self).slots)
+        return f"SwapTable(slots={size}, used={load64(&area(self).used)}, cpus={area(self).cpus})"
+
+
+cdef bint _unfit(uint64_t word, int op) noexcept:
+    """Is this the word that *op* was refused for? Counts in the overflow table are not looked at."""
+    if not swp_tb_counts(word):
+        return True
+    if op == OP_PUT:
+        return swp_tb_count(word) == 0
+    return (op == OP_CACHE_ADD and swp_tb_is_folio(word)) or (op == OP_CACHE_DEL and swp_tb_is_shadow(word))
