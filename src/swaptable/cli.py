@@ -1,0 +1,278 @@
+# The command line: compare, trace, doctor.
+# May import everything below; nothing imports it but __main__ and the console script.
+# Used by people and scripts.
+"""``swaptable``: results on stdout, progress and errors on stderr.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from typing import Any, TextIO
+
+import numpy as np
+
+from swaptable import _replay
+from swaptable._workload import Workload, load, parse_folio, parse_memory, parse_size
+from swaptable.errors import TraceError
+from swaptable.replay import DESIGNS, ReplayResult, design_names, replay
+from swaptable.report import render
+
+SCHEMA = 1
+COMPARE_EXAMPLES = """examples:
+  swaptable compare
+  swaptable compare app.npz --memory 64M --folio 2M --design swap-table --design old --json
+"""
+DOCTOR_EXAMPLES = """example:
+  swaptable doctor --json
+"""
+MAIN_EXAMPLES = """examples:
+  swaptable compare --memory 50% --folio 64K
+  swaptable doctor
+"""
+
+
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A value that *parse* accepts, as argparse wants refusals; the text itself is kept."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except ValueError as err:
+            raise argparse.ArgumentTypeError(str(err)) from None
+        return text
+
+    return check
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"limit is {text!r}; expected a number of accesses, 1 or more")
+    return int(text)
+
+
+def _design(text: str) -> str:
+    if text not in design_names():
+        raise argparse.ArgumentTypeError(f"unknown design {text!r}; known designs: {', '.join(design_names())}")
+    return text
+
+
+def _command(subparsers: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        name, help=summary, description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--output", metavar="FILE", help="write there instead of to stdout")
+    return parser
+
+
+def _add_compare(subparsers: Any) -> None:
+    parser = _command(subparsers, "compare", "replay one trace on every swap design", COMPARE_EXAMPLES)
+    add = parser.add_argument
+    add("trace", nargs="?", metavar="TRACE", help="a trace file; the shipped one when left out")
+    add("--memory", default="50%", type=_checked(parse_memory), help="share of the footprint or size (default: 50%%)")
+    add("--folio", default="64K", type=_checked(parse_folio), help="folio size, 4K to 2M (default: 64K)")
+    add("--swap", metavar="SIZE", type=_checked(lambda text: parse_size(text, "swap")),
+        help="size of the device (default: 1.25 times the footprint)")  # fmt: skip
+    add("--swapin", choices=("page", "folio"), default="page",
+        help="bring single pages back (default), or whole folios as from a synchronous device")  # fmt: skip
+    add("--design", metavar="NAME", action="append", type=_design,
+        help=f"may be repeated (default: {', '.join(DESIGNS)}); known: {', '.join(design_names())}")  # fmt: skip
+    add("--limit", metavar="N", type=_count, help="replay the first N accesses only")
+    parser.set_defaults(run=_compare)
+
+
+def _add_doctor(subparsers: Any) -> None:
+    parser = _command(subparsers, "doctor", "what maintainers ask for in an issue", DOCTOR_EXAMPLES)
+    parser.set_defaults(run=_doctor)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="swaptable",
+        description="The Linux swap subsystem's data structures, compared on the same work.",
+        epilog=MAIN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"swaptable {_version('swaptable')}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_compare(subparsers)
+    from swaptable.trace import cli as trace_cli
+
+    trace_cli.add_parser(subparsers)
+    _add_doctor(subparsers)
+    return parser
+
+
+@contextlib.contextmanager
+def _opened(path: str | None) -> Iterator[TextIO]:
+    """stdout, or a new file; the results are complete by the time it is opened."""
+    if path is None:
+        yield sys.stdout
+        return
+    with open(path, "w", encoding="utf-8") as out:
+        yield out
+
+
+def _emit(args: argparse.Namespace, report: dict[str, Any], table: tuple[str, Sequence[str], list[list[str]]]) -> None:
+    with _opened(args.output) as out:
+        if args.json:
+            json.dump({"schema": SCHEMA} | report, out, indent=2)
+            out.write("\n")
+        else:
+            render(*table, out)
+
+
+def _progress(name: str) -> Callable[[int, int], None] | None:
+    """A percentage on stderr when someone watches."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        sys.stderr.write(f"\r{name}: {100 * done // total:3d}%{end}")
+        sys.stderr.flush()
+
+    return tell
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from swaptable.trace import default_trace
+
+    trace = args.trace if args.trace is not None else default_trace()
+    work = load(trace, parse_folio(args.folio), args.limit)
+    machine = {"memory": args.memory, "swap": args.swap, "large_swapin": args.swapin == "folio"}
+    names = args.design or [name for name in DESIGNS if name in design_names()]
+    results = [replay(work, name, progress=_progress(name), **machine) for name in names]
+    report = {"command": "compare", "trace": work.name, "events": len(work.events), "footprint_pages": work.pages,
+              "results": [result.to_dict() for result in results]}  # fmt: skip
+    _emit(args, report, (_title(work, results[0]), COLUMNS, [_row(result) for result in results]))
+    return 0
+
+
+COLUMNS = ("design", "faults", "pswpin", "pswpout", "swpout_fallback", "bytes peak", "bytes final", "bytes/slot",
+           "look-ups/op", "locks/op", "events/s")  # fmt: skip
+
+
+def _title(work: Workload, result: ReplayResult) -> str:
+    return (
+        f"{os.path.basename(work.name)}: {result.events:,} accesses, footprint {work.pages:,} pages, "
+        f"memory {result.memory_pages:,}, swap {result.swap_slots:,}, folios of {4 << work.folio_order}K"
+    )
+
+
+def _row(result: ReplayResult) -> list[str]:
+    stat = result.vmstat
+    return [
+        result.design,
+        *(f"{stat[name]:,}" for name in ("pgfault", "pswpin", "pswpout", "swpout_fallback")),
+        f"{result.bytes_peak:,}",
+        f"{result.bytes_final:,}",
+        "-" if result.bytes_per_slot is None else f"{result.bytes_per_slot:.2f}",
+        f"{result.per_op('lookups'):.2f}",
+        f"{result.per_op('locks'):.2f}",
+        f"{result.events_per_second / 1e6:.1f} M",
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as info:
+        for line in info:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gil() -> str:
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    if enabled is None:
+        return "enabled (this Python has no other way)"
+    return "enabled" if enabled() else "disabled"
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    built = _replay.build_info()
+    facts = {
+        "swaptable": _version("swaptable"),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "numpy": np.__version__,
+        "rich": _version("rich"),
+        "cython": built["cython"],
+        "compiler": built["compiler"],
+        "optimized": built["optimized"],
+        "avx2": built["avx2"],
+        "python_cflags": sysconfig.get_config_var("CFLAGS") or "unknown",
+        "gil": _gil(),
+        "cpu": _cpu(),
+        "cpus": os.cpu_count(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "designs": list(design_names()),
+    }
+    lines = [[name, ", ".join(value) if isinstance(value, list) else str(value)] for name, value in facts.items()]
+    with _opened(args.output) as out:
+        if args.json:
+            json.dump({"schema": SCHEMA, "command": "doctor"} | facts, out, indent=2)
+            out.write("\n")
+        else:
+            out.writelines(f"{name:14} {text}\n" for name, text in lines)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    if hasattr(args, "run"):
+        return args.run(args)
+    from swaptable.trace import cli as trace_cli
+
+    return trace_cli.run(args)
+
+
+def _refuse(err: BaseException, code: int) -> int:
+    sys.stderr.write(f"swaptable: {str(err) or type(err).__name__}\n")
+    return code
+
+
+def _pipe_closed() -> int:
+    """Whoever read our output has gone: nothing more to say, and no traceback from the last flush either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process when left out.
+    """
+    try:
+        code = _run(_parser().parse_args(argv))
+        sys.stdout.flush()
+        return code
+    except SystemExit as err:
+        return err.code if isinstance(err.code, int) else 2
+    except KeyboardInterrupt:
+        return _refuse(KeyboardInterrupt("interrupted"), 130)
+    except BrokenPipeError:
+        return _pipe_closed()
+    except (TraceError, OSError, MemoryError, RuntimeError) as err:
+        return _refuse(err, 1)
+    except ValueError as err:
+        return _refuse(err, 2)
