@@ -16,7 +16,7 @@ NAMES = [
     "designs._vswap24",
 ]
 
-cflags = ["-O2", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-sign-compare", "-Wno-discarded-qualifiers"]
+cflags = ["-O3", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-sign-compare", "-Wno-discarded-qualifiers"]
 if os.environ.get("SWAPTABLE_NATIVE") == "1":
     cflags.append("-march=native")
 extra = shlex.split(os.environ.get("SWAPTABLE_CFLAGS", ""))

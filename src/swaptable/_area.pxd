@@ -378,19 +378,44 @@ cdef inline void slot_clear(cluster_t *ci, uint64_t *words, unsigned int off) no
     ci.count -= 1
 
 
-cdef inline void free_run(cluster_t *ci, uint64_t *words, unsigned int off, int nr) noexcept nogil:
+cdef inline void free_run(cluster_t *ci, uint64_t *words, unsigned int off, unsigned int nr) noexcept nogil:
     """Make a run of slots free, all of which have users or are cached. Context: cluster lock."""
-    cdef unsigned int i
+    cdef unsigned int end = off + nr
     cdef uint64_t bits
-    if nr < 8 or (off | nr) & 7 or ci.nr_extend:
-        for i in range(off, off + nr):
-            slot_clear(ci, words, i)
-        return
-    fill_lines(words + off, 0, nr >> 3)
-    bits = line_bits(off, nr)
-    ci.any_free |= bits
-    ci.all_free |= bits
-    ci.count -= nr
+    while off < end:
+        if off & 7 or end - off < 8 or ci.nr_extend:
+            slot_clear(ci, words, off)
+            off += 1
+            continue
+        nr = (end - off) & ~7u
+        fill_lines(words + off, 0, nr >> 3)
+        bits = line_bits(off, nr)
+        ci.any_free |= bits
+        ci.all_free |= bits
+        ci.count -= nr
+        off += nr
+
+
+cdef inline int64_t free_many(cluster_t *ci, uint64_t *words, const int64_t *slots, int64_t k, int64_t n, int nr, int *err) noexcept nogil:
+    """Free the runs from element *k* on that follow one another in the cluster. Context: cluster lock. Return: how many."""
+    cdef unsigned int off = slots[k] & (CLUSTER_SLOTS - 1)
+    cdef int64_t most = (CLUSTER_SLOTS - off) // <unsigned int>nr, m = 1
+    if most > n - k:
+        most = n - k
+    while m < most and slots[k + m] == slots[k + m - 1] + nr:
+        m += 1
+    if most and run_in_use(words + off, <int>m * nr):
+        free_run(ci, words, off, <unsigned int>m * nr)
+        return m
+    # One of them is not in use: one by one, up to it.
+    if most == 0:
+        err[0] = -EINVAL
+        return 0
+    err[0] = check_run(ci, words, off, nr, OP_FREE, 0)
+    if err[0]:
+        return 0
+    free_run(ci, words, off, nr)
+    return 1
 
 
 cdef inline int word_error(uint64_t word) noexcept nogil:
@@ -505,12 +530,6 @@ cdef inline int update_run(cluster_t *ci, uint64_t *words, int64_t slot, update_
     cdef int err
     if off + <unsigned int>u.nr > CLUSTER_SLOTS or arg > u.most:
         return -EINVAL
-    if u.op == OP_FREE:
-        if not run_in_use(words + off, u.nr):
-            return check_run(ci, words, off, u.nr, OP_FREE, 0)
-        free_run(ci, words, off, u.nr)
-        freed[0] += u.nr
-        return 0
     err = check_run(ci, words, off, u.nr, u.op, arg)
     if err:
         return err
@@ -532,7 +551,7 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *words
     cdef uint32_t *drop = NULL
-    cdef int64_t before = freed[0], begin = k
+    cdef int64_t before = freed[0], begin = k, runs
     # No table, no slot in use: and no page of the cluster array is touched to find that out.
     if load_ptr(&t.tables[i]) == NULL:
         err[0] = -ENOENT
@@ -545,8 +564,13 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
         add64(&t.extend_bytes, CLUSTER_SLOTS * 4)
     err[0] = 0 if words != NULL else -ENOENT
     while err[0] == 0 and k < n and <uint64_t>slots[k] < t.slots and slots[k] >> CLUSTER_SHIFT == i and k < begin + CLUSTER_SLOTS:
-        err[0] = update_run(ci, words, slots[k], u, k, freed)
-        k += err[0] == 0
+        if u.op == OP_FREE:
+            runs = free_many(ci, words, slots, k, n, u.nr, err)
+            freed[0] += runs * u.nr
+            k += runs
+        else:
+            err[0] = update_run(ci, words, slots[k], u, k, freed)
+            k += err[0] == 0
         if k + AHEAD_WRITE < n and slots[k + AHEAD_WRITE] >> CLUSTER_SHIFT != i:
             prefetch_slot(t, slots[k + AHEAD_WRITE])
     st.words += (k - begin) * u.nr
@@ -623,10 +647,10 @@ cdef inline int64_t lookup(area_t *t, const int64_t *slots, uint64_t *out, int64
         end = n if n - k <= READ_BATCH else k + READ_BATCH
         epoch = epoch_enter(&t.pool.readers)
         while k < end:
-            ahead = k + AHEAD_READ
-            if ahead < n and <uint64_t>slots[ahead] < t.slots:
-                prefetch_read(<uint64_t *>load_ptr(&t.tables[slots[ahead] >> CLUSTER_SHIFT]) + (slots[ahead] & (CLUSTER_SLOTS - 1)))
             slot = <uint64_t>slots[k]
+            ahead = k + AHEAD_READ
+            if ahead < n and slots[ahead] >> CLUSTER_SHIFT != <int64_t>(slot >> CLUSTER_SHIFT) and <uint64_t>slots[ahead] < t.slots:
+                prefetch_read(<uint64_t *>load_ptr(&t.tables[slots[ahead] >> CLUSTER_SHIFT]) + (slots[ahead] & (CLUSTER_SLOTS - 1)))
             if slot >= t.slots:
                 epoch_exit(&t.pool.readers, epoch)
                 return k

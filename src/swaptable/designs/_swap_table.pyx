@@ -1,0 +1,161 @@
+# The design `swap-table`: this library's own table behind the designs' protocol.
+# May import the core's public kernels, words, errors.
+# Used by the registry of designs; the replay calls the table of functions.
+#
+# Models the swap table as merged up to 2026 (Kairui Song and Chris Li, swap table phases I to IV): one 8-byte
+# word a slot in 4 KiB tables that exist while their cluster is used, the memcg id in the word.
+"""The swap table, plain 8-byte slots."""
+
+from libc.errno cimport ENOENT
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from swaptable._atomic cimport swap_stat_t
+from swaptable._core cimport (
+    SwapTable, table_alloc, table_bytes, table_cache_add, table_cache_del, table_dup, table_put, table_t, table_usable, table_used,
+    table_word,
+)
+from swaptable._entry cimport swp_tb_is_folio, swp_tb_pfn
+from swaptable.designs._design cimport Design, counters_t, design_ops_t
+
+import swaptable._core as core
+
+
+cdef enum:
+    LOOKUP_DEPTH = 2        # the table pointer, then the word
+
+
+cdef struct state_t:
+    counters_t counters
+    swap_stat_t stat
+    table_t *t
+
+
+cdef inline int counted(state_t *s, int lookups, int err) noexcept nogil:
+    """Add what the core counted for one operation."""
+    cdef counters_t *c = &s.counters
+    c.ops += 1
+    c.lookups += lookups
+    c.depth += lookups * LOOKUP_DEPTH
+    c.locks += s.stat.cluster_locks + s.stat.list_locks
+    c.list_locks += s.stat.list_locks
+    c.words += s.stat.words
+    c.visited += s.stat.visited
+    memset(&s.stat, 0, sizeof(swap_stat_t))
+    return err
+
+
+cdef int st_alloc(void *d, int order, uint64_t pfn, unsigned int memcg, uint64_t *entry) noexcept nogil:
+    cdef state_t *s = <state_t *>d
+    return counted(s, 0, table_alloc(s.t, order, 0, pfn, memcg, <int64_t *>entry, &s.stat))
+
+
+cdef int st_dup(void *d, uint64_t entry, int nr) noexcept nogil:
+    cdef state_t *s = <state_t *>d
+    return counted(s, 1, table_dup(s.t, entry, nr, &s.stat))
+
+
+cdef int st_put(void *d, uint64_t entry, int nr) noexcept nogil:
+    cdef state_t *s = <state_t *>d
+    return counted(s, 1, table_put(s.t, entry, nr, &s.stat))
+
+
+cdef int st_writeout(void *d, uint64_t entry, int nr) noexcept nogil:
+    # The slot is the place: nothing to do but to see that it is a folio's.
+    cdef state_t *s = <state_t *>d
+    cdef int i
+    s.counters.ops += 1
+    for i in range(nr):
+        if not swp_tb_is_folio(table_word(s.t, entry + i)):
+            return -ENOENT
+    return 0
+
+
+cdef int64_t st_cache_get(void *d, uint64_t entry) noexcept nogil:
+    cdef state_t *s = <state_t *>d
+    cdef uint64_t word = table_word(s.t, entry)
+    counted(s, 1, 0)
+    return <int64_t>swp_tb_pfn(word) if swp_tb_is_folio(word) else -1
+
+
+cdef int st_cache_add(void *d, uint64_t entry, int nr, uint64_t pfn) noexcept nogil:
+    cdef state_t *s = <state_t *>d
+    return counted(s, 1, table_cache_add(s.t, entry, nr, pfn, NULL, &s.stat))
+
+
+cdef int st_cache_del(void *d, uint64_t entry, int nr, uint64_t shadow) noexcept nogil:
+    cdef state_t *s = <state_t *>d
+    return counted(s, 1, table_cache_del(s.t, entry, nr, shadow, &s.stat))
+
+
+cdef uint64_t st_used(void *d) noexcept nogil:
+    return <uint64_t>table_used((<state_t *>d).t)
+
+
+cdef uint64_t st_size(void *d) noexcept nogil:
+    return <uint64_t>table_usable((<state_t *>d).t)
+
+
+cdef uint64_t st_bytes(void *d) noexcept nogil:
+    return table_bytes((<state_t *>d).t)
+
+
+cdef design_ops_t OPS = [
+    st_alloc, st_dup, st_put, st_writeout, st_cache_get, st_cache_add, st_cache_del, st_used, st_size, st_bytes,
+]
+
+
+cdef class SwapTableDesign(Design):
+    """This library's swap table as a design.
+
+    Parameters
+    ----------
+    slots : int
+        Slots of 4 KiB, the header's included, 2 to 2^32 - 1.
+
+    Raises
+    ------
+    SwapValueError
+        *slots* is out of range.
+    """
+
+    cdef readonly SwapTable table
+
+    def __cinit__(self, slots):
+        cdef state_t *s
+        self.table = core.SwapTable(slots)
+        s = <state_t *>calloc(1, sizeof(state_t))
+        if s == NULL:
+            raise MemoryError
+        s.t = self.table.t
+        self.state = s
+        self.ops = &OPS
+        self.counters = &s.counters
+
+    def __init__(self, slots):
+        pass
+
+    def __dealloc__(self):
+        free(self.state)
+
+    @property
+    def name(self):
+        """``swap-table``."""
+        return "swap-table"
+
+    def lookup(self, entry):
+        """What the word of *entry* says; see :meth:`Design.lookup`."""
+        e = self.table.entry(entry)
+        return {
+            "kind": "free" if e.kind == "null" else e.kind, "count": e.count, "memcg": e.memcg, "zero": e.zero,
+            "pfn": e.pfn, "shadow": e.shadow,
+        }
+
+    def memory(self):
+        """Bytes by kind; see :meth:`SwapTable.memory`."""
+        return self.table.memory()
+
+    def check(self):
+        """Every invariant of the table."""
+        self.table.check()
