@@ -3,7 +3,7 @@
 # Used by everybody.
 """swaptable: the Linux swap subsystem's data structures as a library at kernel speed."""
 
-from swaptable._core import SlotEntry, SwapTable, pack, unpack
+from swaptable._core import ALL, DeviceList, SlotEntry, SwapTable, pack, unpack
 from swaptable.errors import (
     CheckError,
     CountOverflowError,
@@ -22,8 +22,10 @@ from swaptable.errors import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALL",
     "CheckError",
     "CountOverflowError",
+    "DeviceList",
     "RecordError",
     "SlotBusyError",
     "SlotCachedError",

@@ -1,7 +1,7 @@
 # A swap area: one device's clusters, lists and cursors; the slot allocator, users, swap cache, look-up.
 # Imports words, locks, clusters, the table pool.
 # Used by the core only; the layout is private.
-from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
+from libc.errno cimport EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -28,17 +28,28 @@ cdef enum:
     AHEAD_WRITE = 16
 
 cdef enum:
-    OP_FREE, OP_DUP, OP_PUT, OP_CACHE_ADD, OP_CACHE_DEL, OP_ZERO_SET, OP_ZERO_CLEAR
+    OP_FREE, OP_DUP, OP_PUT, OP_CACHE_ADD, OP_CACHE_DEL, OP_ZERO_SET, OP_ZERO_CLEAR, OP_RECLAIM
 
 cdef struct list_t:
     uint32_t head           # read without the lock to skip empty lists
     uint32_t tail
     uint32_t nr
 
-cdef struct cpu_t:          # two cache lines; its lock is the first in the order cursor, cluster, list
+cdef struct area_t
+# Asks whoever owns folio *pfn* to let go of a slot that only the swap cache holds; true when it does.
+ctypedef int (*reclaim_t)(void *arg, int64_t slot, uint64_t pfn) noexcept nogil
+# Tells a list of devices that one of its own became full, or is full no longer.
+ctypedef void (*fullness_t)(void *devices, int kind) noexcept nogil
+
+cdef struct total_t:        # of all swap: vm_swap_full() is more than half of it used
+    int64_t used
+    int64_t usable
+
+cdef struct cpu_t:          # its lock is the first in the order cursor, cluster, list
     uint8_t lock
     int64_t next[ORDERS]    # slot after the last allocation, or NO_CURSOR
-    uint8_t pad[40]
+    area_t *dev[ORDERS]     # the device of that slot
+    uint8_t pad[24]
 
 cdef struct area_t:
     # constant once made
@@ -53,6 +64,13 @@ cdef struct area_t:
     bint grows
     cpu_t *cpu
     int64_t usable
+    reclaim_t reclaim       # or NULL
+    void *reclaim_arg
+    # of the list of devices that the area is in, if any
+    int kind
+    void *devices
+    fullness_t fullness
+    total_t *total
     uint8_t pad0[64]
     # under list_lock
     uint8_t list_lock
@@ -80,6 +98,7 @@ cdef struct request_t:
     int64_t *out
     int64_t n
     int64_t done
+    uint8_t *held[2]        # cursor locks that are held, to be dropped while an owner is asked
 
 
 # ---- lists: every change under the list lock, and under the lock of the cluster that moves
@@ -198,6 +217,22 @@ cdef inline uint32_t isolate_fresh(area_t *t, swap_stat_t *st) noexcept nogil:
     return i
 
 
+cdef inline void used_add(area_t *t, int64_t n) noexcept nogil:
+    """Count slots taken or given back. Context: no cluster or list lock."""
+    cdef int64_t now = add64(&t.used, n)
+    if t.devices != NULL:
+        add64(&t.total.used, n)
+        if now == t.usable or now - n == t.usable:
+            t.fullness(t.devices, t.kind)
+
+
+cdef inline bint swap_full(area_t *t) noexcept nogil:
+    """More than half of all swap is used: slots that only the swap cache holds are worth asking for."""
+    if t.devices != NULL:
+        return load64(&t.total.used) * 2 > load64(&t.total.usable)
+    return load64(&t.used) * 2 > t.usable
+
+
 # ---- allocation, by the kernel's rules (mm/swapfile.c, cluster_alloc_swap_entry, 6.18)
 
 cdef inline int64_t cluster_scan(area_t *t, uint32_t i, unsigned int off, request_t *r) noexcept nogil:
@@ -229,23 +264,128 @@ cdef inline int64_t cluster_scan(area_t *t, uint32_t i, unsigned int off, reques
     return first + at + nr
 
 
+cdef inline void take_at(cluster_t *ci, uint64_t *words, unsigned int off, int order, uint64_t word) noexcept nogil:
+    """Take the run of *order* at slot *off*, which is free. Context: cluster lock."""
+    cdef unsigned int i
+    if order > 2:
+        take_large(ci, words, off, order, word)
+        return
+    for i in range(off, off + (1u << order)):
+        store_relaxed(words + i, word)
+    line_changed(ci, words, off)
+
+
+cdef inline int reclaimable(const uint64_t *words, unsigned int off, unsigned int nr) noexcept nogil:
+    """0: some slot of the run has users; 1: all are free; 2: the swap cache alone holds some. Context: cluster lock."""
+    cdef unsigned int i
+    cdef int state = 1
+    for i in range(off, off + nr):
+        if words[i] == 0:
+            continue
+        if not swp_tb_is_folio(words[i]) or swp_tb_count(words[i]):
+            return 0
+        state = 2
+    return state
+
+
+cdef inline bint ask_owner(area_t *t, uint32_t i, unsigned int off, request_t *r, swap_stat_t *st) noexcept nogil:
+    """Free a slot that only the swap cache holds, if its owner lets go.
+
+    Context: cluster lock; dropped while the owner is asked, like the cursor's. Return: false when the cluster is not what it was.
+    """
+    cdef cluster_t *ci = &t.clusters[i]
+    cdef int64_t slot = (<int64_t>i << CLUSTER_SHIFT) + off
+    cdef uint64_t pfn = swp_tb_pfn(t.tables[i][off])
+    cdef int order = ci.order, k
+    spin_unlock(&ci.lock)
+    for k in range(1, -1, -1):
+        if r.held[k] != NULL:
+            spin_unlock(r.held[k])
+    if t.reclaim(t.reclaim_arg, slot, pfn):
+        update_one(t, OP_RECLAIM, slot, 1, pfn, NULL, st)
+    for k in range(2):
+        if r.held[k] != NULL:
+            st.lock_waits += spin_lock(r.held[k])
+    lock_cluster(ci, st)
+    return t.tables[i] != NULL and ci.order == order
+
+
+cdef inline bint ask_owners(area_t *t, uint32_t i, unsigned int off, unsigned int nr, request_t *r, swap_stat_t *st) noexcept nogil:
+    """`ask_owner` for every slot of a run that only the swap cache holds."""
+    cdef unsigned int k
+    for k in range(off, off + nr):
+        if swp_tb_is_folio(t.tables[i][k]) and swp_tb_count(t.tables[i][k]) == 0 and not ask_owner(t, i, k, r, st):
+            return False
+    return True
+
+
+cdef inline int64_t reclaim_scan(area_t *t, uint32_t i, unsigned int off, request_t *r, swap_stat_t *st) noexcept nogil:
+    """As `cluster_scan`, but a run counts as free if those who hold it in the swap cache let go of it."""
+    cdef cluster_t *ci = &t.clusters[i]
+    cdef unsigned int nr = 1u << r.order
+    cdef int state
+    while r.done < r.n:
+        state = 0
+        while off + nr <= CLUSTER_SLOTS:
+            state = reclaimable(t.tables[i], off, nr)
+            if state == 2:
+                if not ask_owners(t, i, off, nr, r, st):
+                    return NO_CURSOR
+                state = reclaimable(t.tables[i], off, nr)
+            if state == 1:
+                break
+            off += nr
+        if off + nr > CLUSTER_SLOTS:
+            return NO_CURSOR
+        take_at(ci, t.tables[i], off, r.order, r.word if r.pfns == NULL else r.word | (r.pfns[r.done] << 2))
+        ci.count += nr
+        r.out[r.done] = (<int64_t>i << CLUSTER_SHIFT) + off
+        r.done += 1
+        off += nr
+    return NO_CURSOR if ci.count == CLUSTER_SLOTS or off + nr > CLUSTER_SLOTS else (<int64_t>i << CLUSTER_SHIFT) + off
+
+
+cdef inline bint reclaim_full_cluster(area_t *t, request_t *r, swap_stat_t *st) noexcept nogil:
+    """Ask the owners of what only the swap cache holds in the first full cluster; true when a slot became free."""
+    cdef uint32_t i = isolate(t, &t.full, st)
+    cdef cluster_t *ci
+    cdef bint freed
+    if i == NO_CLUSTER:
+        return False
+    ci = &t.clusters[i]
+    st.visited += 1
+    freed = not ask_owners(t, i, 0, CLUSTER_SLOTS, r, st) or ci.count < CLUSTER_SLOTS
+    if t.tables[i] != NULL and ci.list == LIST_NONE:
+        cluster_move(t, i, LIST_FULL if ci.count == CLUSTER_SLOTS else LIST_NONFULL, ci.order, st)
+    spin_unlock(&ci.lock)
+    return freed
+
+
+cdef inline int64_t scan(area_t *t, cpu_t *c, uint32_t i, unsigned int off, request_t *r, swap_stat_t *st) noexcept nogil:
+    """Serve *r* from cluster *i*, from slot *off* on; relocate the cluster and unlock it. Return: how many runs."""
+    cdef int64_t begin = r.done, next
+    st.visited += 1
+    if t.reclaim != NULL and swap_full(t):
+        next = reclaim_scan(t, i, off, r, st)
+    else:
+        next = cluster_scan(t, i, off, r)
+    c.next[r.order] = next
+    c.dev[r.order] = t
+    after_scan(t, i, st)
+    return r.done - begin
+
+
 cdef inline void after_scan(area_t *t, uint32_t i, swap_stat_t *st) noexcept nogil:
     """Relocate a cluster that was scanned, with or without success, and unlock it."""
     cdef cluster_t *ci = &t.clusters[i]
-    if ci.count == CLUSTER_SLOTS:
-        cluster_move(t, i, LIST_FULL, ci.order, st)
+    if t.tables[i] == NULL:
+        pass                    # emptied while an owner was asked, and on its list since
+    elif ci.count == CLUSTER_SLOTS:
+        if ci.list != LIST_FULL:
+            cluster_move(t, i, LIST_FULL, ci.order, st)
     elif ci.list != LIST_FRAG:
         cluster_move(t, i, LIST_FRAG, ci.order, st)
     spin_unlock(&ci.lock)
-
-
-cdef inline bint visit(area_t *t, cpu_t *c, uint32_t i, request_t *r, swap_stat_t *st) noexcept nogil:
-    """Scan a cluster that the search took off its list; true when it had room."""
-    cdef int64_t begin = r.done
-    st.visited += 1
-    c.next[r.order] = cluster_scan(t, i, 0, r)
-    after_scan(t, i, st)
-    return r.done > begin
 
 
 cdef inline bint visit_empty(area_t *t, cpu_t *c, uint32_t i, request_t *r, swap_stat_t *st) noexcept nogil:
@@ -259,7 +399,7 @@ cdef inline bint visit_empty(area_t *t, cpu_t *c, uint32_t i, request_t *r, swap
     lock_cluster(ci, st)
     store_ptr(&t.tables[i], table)
     ci.order = r.order
-    return visit(t, c, i, r, st)
+    return scan(t, c, i, 0, r, st) > 0
 
 
 cdef inline bint search_nonfull(area_t *t, cpu_t *c, request_t *r, swap_stat_t *st) noexcept nogil:
@@ -270,7 +410,7 @@ cdef inline bint search_nonfull(area_t *t, cpu_t *c, request_t *r, swap_stat_t *
         i = isolate(t, &t.nonfull[r.order], st)
         if i == NO_CLUSTER:
             return False
-        if visit(t, c, i, r, st):
+        if scan(t, c, i, 0, r, st):
             return True
 
 
@@ -290,7 +430,7 @@ cdef inline bint search_list(area_t *t, cpu_t *c, list_t *l, request_t *r, swap_
         i = isolate(t, l, st)
         if i == NO_CLUSTER:
             return False
-        if visit(t, c, i, r, st):
+        if scan(t, c, i, 0, r, st):
             return True
     return False
 
@@ -304,9 +444,12 @@ cdef inline bint search(area_t *t, cpu_t *c, request_t *r, swap_stat_t *st) noex
             return True
     elif search_nonfull(t, c, r, st) or search_free(t, c, r, st):
         return True
+    if t.reclaim != NULL and swap_full(t) and reclaim_full_cluster(t, r, st):
+        if search_nonfull(t, c, r, st) or search_free(t, c, r, st):
+            return True
     if r.order < PMD_ORDER:
         i = isolate(t, &t.frag[r.order], st)        # one, the head
-        if i != NO_CLUSTER and visit(t, c, i, r, st):
+        if i != NO_CLUSTER and scan(t, c, i, 0, r, st):
             return True
     if t.grows and visit_empty(t, c, isolate_fresh(t, st), r, st):
         return True
@@ -327,12 +470,24 @@ cdef inline void from_cursor(area_t *t, cpu_t *c, request_t *r, swap_stat_t *st)
     i = <uint32_t>(at >> CLUSTER_SHIFT)
     ci = &t.clusters[i]
     lock_cluster(ci, st)
-    st.visited += 1
     if (ci.list == LIST_NONFULL or ci.list == LIST_FRAG) and (r.order == 0 or ci.order == r.order):
-        c.next[r.order] = cluster_scan(t, i, at & (CLUSTER_SLOTS - 1), r)
-        after_scan(t, i, st)
+        scan(t, c, i, at & (CLUSTER_SLOTS - 1), r, st)
     else:
         spin_unlock(&ci.lock)
+
+
+cdef inline bint alloc_step(area_t *t, cpu_t *c, request_t *r, bint cursor, swap_stat_t *st) noexcept nogil:
+    """Serve some of *r* from the cursor or by a search. Context: the cursor's lock. Return: whether there was room."""
+    cdef int64_t begin = r.done
+    if cursor:
+        from_cursor(t, c, r, st)
+    if r.done == begin:
+        search(t, c, r, st)
+    if r.done == begin:
+        return False
+    st.words += (r.done - begin) << r.order
+    used_add(t, (r.done - begin) << r.order)
+    return True
 
 
 cdef inline int alloc_runs(area_t *t, int cpu, request_t *r, swap_stat_t *st) noexcept nogil:
@@ -340,20 +495,14 @@ cdef inline int alloc_runs(area_t *t, int cpu, request_t *r, swap_stat_t *st) no
 
     Context: takes and drops the CPU's cursor lock, cluster and list locks. Return: 0 or -ENOSPC.
     """
-    cdef cpu_t *c = &t.cpu[cpu]
-    cdef int64_t begin = r.done
+    cdef cpu_t *c = &t.global_cpu if t.rotational else &t.cpu[cpu]
     if r.order and not t.block:
         return -ENOSPC
-    if t.rotational:
-        c = &t.global_cpu
+    r.held[0], r.held[1] = &c.lock, NULL
     st.lock_waits += spin_lock(&c.lock)
-    while r.done < r.n:
-        from_cursor(t, c, r, st)
-        if r.done < r.n and not search(t, c, r, st):
-            break
+    while r.done < r.n and alloc_step(t, c, r, True, st):
+        pass
     spin_unlock(&c.lock)
-    st.words += (r.done - begin) << r.order
-    add64(&t.used, (r.done - begin) << r.order)
     return 0 if r.done == r.n else -ENOSPC
 
 
@@ -456,6 +605,8 @@ cdef inline int check_run(cluster_t *ci, const uint64_t *words, unsigned int off
             return -EEXIST
         elif op == OP_CACHE_DEL and not swp_tb_is_folio(word):
             return -ENOENT
+        elif op == OP_RECLAIM and (not swp_tb_is_folio(word) or swp_tb_count(word) or swp_tb_pfn(word) != arg):
+            return -EBUSY
     return 0
 
 
@@ -485,6 +636,9 @@ cdef inline int apply_one(cluster_t *ci, uint64_t *words, unsigned int off, int 
             slot_clear(ci, words, off)
             return 1
         store_relaxed(words + off, swp_tb_uncached(word, arg))
+    elif op == OP_RECLAIM:
+        slot_clear(ci, words, off)
+        return 1
     else:
         store_relaxed(words + off, word | ZERO_BIT if op == OP_ZERO_SET else word & ~ZERO_BIT)
     return 0
@@ -594,7 +748,7 @@ cdef inline int update(area_t *t, const int64_t *slots, int64_t n, int64_t *done
     cdef int err = -EINVAL if <unsigned int>(u.nr - 1) >= CLUSTER_SLOTS else 0
     cdef int64_t k = 0, freed = 0
     cdef uint32_t *spare = NULL
-    u.most = PFN_MAX if u.op == OP_CACHE_ADD else SHADOW_MAX if u.op == OP_CACHE_DEL else USERS_MAX
+    u.most = PFN_MAX if u.op == OP_CACHE_ADD or u.op == OP_RECLAIM else SHADOW_MAX if u.op == OP_CACHE_DEL else USERS_MAX
     while k < n and err == 0:
         if <uint64_t>slots[k] >= t.slots:
             err = -EINVAL
@@ -607,7 +761,7 @@ cdef inline int update(area_t *t, const int64_t *slots, int64_t n, int64_t *done
                 err = 0
     free(spare)
     if freed:
-        add64(&t.used, -freed)
+        used_add(t, -freed)
     done[0] = k
     return err
 

@@ -14,6 +14,7 @@ cdef struct table_t         # opaque
 cdef class SwapTable:
     cdef table_t *t
     cdef swap_stat_t stat   # changes with the GIL held
+    cdef object reclaim
 
 cdef int table_alloc(table_t *t, int order, int cpu, uint64_t pfn, unsigned int memcg, int64_t *slot, swap_stat_t *st) noexcept nogil
 cdef int table_free(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil

@@ -11,6 +11,7 @@ from libc.string cimport memset
 from swaptable._area cimport *
 from swaptable._atomic cimport load64, spin_unlock
 from swaptable._check cimport *
+from swaptable._devices cimport *
 from swaptable._cluster cimport *
 from swaptable._entry cimport *
 from swaptable._pool cimport *
@@ -79,11 +80,14 @@ cdef uint64_t table_bytes(table_t *t) noexcept nogil:
 
 # ---- Python
 
+ALL = 0xffffffff    # every device of a list
+
+
 cdef enum:
     SMALL_BATCH = 64        # elements; below it the GIL is kept
 
 _KINDS = ("null", "shadow", "folio", "pointer", "lent", "bad", "invalid")
-_OPS = ("free", "dup", "put", "cache_add", "cache_del", "zero_set", "zero_clear")
+_OPS = ("free", "dup", "put", "cache_add", "cache_del", "zero_set", "zero_clear", "reclaim")
 
 
 cdef class SwapTable       # below; its helpers come first
@@ -91,6 +95,12 @@ cdef class SwapTable       # below; its helpers come first
 
 cdef inline area_t *area(SwapTable self) noexcept nogil:
     return <area_t *>self.t
+
+
+cdef int ask_python(void *arg, int64_t slot, uint64_t pfn) noexcept with gil:
+    """The callback of `SwapTable.set_reclaim`; an exception in it is reported as unraisable and means no."""
+    callback = (<SwapTable>arg).reclaim
+    return 1 if callback is not None and callback(slot, pfn) else 0
 
 
 cdef class SlotEntry:
@@ -281,7 +291,7 @@ cdef int _cpu(SwapTable self, int cpu) except -1:
     return own_cpu(area(self).cpus) if cpu == -1 else cpu
 
 
-cdef int _request(SwapTable self, request_t *r, int order, pfn, memcg) except -1:
+cdef int _request(request_t *r, int order, pfn, memcg) except -1:
     if order < 0 or order >= ORDERS:
         raise_errno(EINVAL, f"order {order}: expected 0 to 9")
     r.order = order
@@ -297,12 +307,12 @@ cdef int _full(SwapTable self, int order) except -1:
                 + ("" if area(self).block or not order else ", and the device is no block device"))
 
 
-cdef void _count(SwapTable self, swap_stat_t *st) noexcept:
-    self.stat.cluster_locks += st.cluster_locks
-    self.stat.lock_waits += st.lock_waits
-    self.stat.list_locks += st.list_locks
-    self.stat.visited += st.visited
-    self.stat.words += st.words
+cdef void add_stat(swap_stat_t *to, swap_stat_t *st) noexcept:
+    to.cluster_locks += st.cluster_locks
+    to.lock_waits += st.lock_waits
+    to.list_locks += st.list_locks
+    to.visited += st.visited
+    to.words += st.words
 
 
 cdef int _update(SwapTable self, int op, int64_t slot, int nr, uint64_t arg, uint64_t *old) except -1:
@@ -359,7 +369,7 @@ cdef int _update_slots(SwapTable self, int op, const int64_t *s, Py_ssize_t n, i
     memset(&st, 0, sizeof(st))
     with nogil:
         err = update(area(self), s, n, &done, &u, &st)
-    _count(self, &st)
+    add_stat(&self.stat, &st)
     if err:
         if u.args != NULL and u.args[done] > u.most:
             raise_errno(EINVAL, f"{u.args[done]}: expected at most {u.most}", done)
@@ -482,7 +492,7 @@ cdef class SwapTable:
         """
         cdef request_t r
         cdef int64_t slot
-        _request(self, &r, order, pfn, memcg)
+        _request(&r, order, pfn, memcg)
         r.out, r.n = &slot, 1
         if alloc_runs(area(self), _cpu(self, cpu), &r, &self.stat):
             _full(self, order)
@@ -510,7 +520,7 @@ cdef class SwapTable:
         cdef uint64_t[::1] frames
         cdef swap_stat_t st
         cdef int c = _cpu(self, cpu)
-        _request(self, &r, order, 0, memcg)
+        _request(&r, order, 0, memcg)
         if n < 0:
             raise_errno(EINVAL, f"n {n}: expected 0 or more")
         if pfns is not None:
@@ -525,8 +535,30 @@ cdef class SwapTable:
         memset(&st, 0, sizeof(st))
         with nogil:
             alloc_runs(area(self), c, &r, &st)
-        _count(self, &st)
+        add_stat(&self.stat, &st)
         return array if r.done == n else array[:r.done].copy()
+
+    def set_reclaim(self, callback):
+        """Let allocations ask for slots that only the swap cache holds, once more than half of all swap is used.
+
+        Parameters
+        ----------
+        callback : callable(slot, pfn) -> bool, or None
+            Asks the owner of the folio at *pfn*; true lets the table free the slot. Called without any lock
+            held, by the thread that allocates; it may call the table. An exception counts as no.
+
+        Notes
+        -----
+        Such slots then count as free where a scan meets them, and a search that finds neither partly used nor
+        free clusters asks for those of one full cluster (cluster_reclaim_range and swap_reclaim_full_clusters
+        of mm/swapfile.c).
+        """
+        if callback is not None and not callable(callback):
+            raise_errno(EINVAL, f"callback {callback!r}: expected a callable or None")
+        self.reclaim = callback
+        if callback is not None:
+            area(self).reclaim_arg = <void *>self
+            area(self).reclaim = ask_python
 
     # -- users, the swap cache, freeing
 
@@ -685,7 +717,7 @@ cdef class SwapTable:
         memset(&st, 0, sizeof(st))
         with nogil:
             n = discard_all(area(self), &st)
-        _count(self, &st)
+        add_stat(&self.stat, &st)
         return n
 
     def trim(self):
@@ -785,3 +817,179 @@ cdef bint _unfit(uint64_t word, int op) noexcept:
     if op == OP_PUT:
         return swp_tb_count(word) == 0
     return (op == OP_CACHE_ADD and swp_tb_is_folio(word)) or (op == OP_CACHE_DEL and swp_tb_is_shadow(word))
+
+
+cdef class DeviceList:
+    """Several tables under the kernel's rules for swap devices.
+
+    The best priority with a free slot is searched first, equal priorities take turns at every search, full
+    devices leave and come back as the last of their priority, and the cursors are the list's.
+
+    Parameters
+    ----------
+    cpus : int
+        How many CPUs have a cursor of their own, 1 to 8192.
+
+    Notes
+    -----
+    `alloc`, `alloc_many` and `free` may be called from any thread at any time, also beside `add` and `remove`.
+
+    >>> devices = DeviceList()
+    >>> devices.add(SwapTable(slots=1024), priority=10)
+    0
+    >>> devices.alloc()
+    (0, 1)
+    """
+
+    cdef devices_t *d
+    cdef list tables
+    cdef swap_stat_t stat
+
+    def __cinit__(self, cpus=1):
+        if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
+            raise_errno(EINVAL, f"cpus {cpus!r}: expected 1 to {MAX_CPUS}")
+        self.tables = [None] * MAX_DEVICES
+        self.d = devices_new(cpus)
+        if self.d == NULL:
+            raise_errno(ENOMEM, f"no memory for the cursors of {cpus} CPUs")
+
+    def __init__(self, cpus=1):
+        pass
+
+    def __dealloc__(self):
+        cdef int kind
+        if self.d == NULL:
+            return
+        for kind in range(MAX_DEVICES):
+            if self.d.areas[kind] != NULL:
+                devices_remove(self.d, kind)
+        free(self.d.cpu)
+        free(self.d)
+
+    def add(self, SwapTable table not None, int priority=0):
+        """Add a device; its swap type, the lowest that is not taken.
+
+        Raises
+        ------
+        SwapValueError
+            The table is in a list already.
+        SwapFullError
+            All 32 types are taken.
+        """
+        cdef int kind = devices_add(self.d, area(table), priority)
+        if kind == -ENOSPC:
+            raise_errno(ENOSPC, f"all {MAX_DEVICES} swap types are taken")
+        if kind < 0:
+            raise_errno(EINVAL, f"{table!r} is in a list of devices already")
+        self.tables[kind] = table
+        return kind
+
+    def remove(self, int kind):
+        """Take a device off the list, whatever is allocated on it; the table, which lives on alone."""
+        table = self.table(kind)
+        devices_remove(self.d, kind)
+        self.tables[kind] = None
+        return table
+
+    def table(self, int kind):
+        """The table of swap type *kind*. Raises SwapValueError where there is none."""
+        if not 0 <= kind < MAX_DEVICES or self.tables[kind] is None:
+            raise_errno(EINVAL, f"swap type {kind}: expected one of {[k for k, t in enumerate(self.tables) if t is not None]}")
+        return self.tables[kind]
+
+    cdef int _prepare(self, request_t *r, int order, int cpu, pfn, memcg, allowed) except -1:
+        if cpu < -1 or cpu >= self.d.cpus:
+            raise_errno(EINVAL, f"cpu {cpu}: expected 0 to {self.d.cpus - 1}, or -1 for the thread's own")
+        _field("allowed", allowed, ALL)
+        _request(r, order, pfn, memcg)
+        return own_cpu(self.d.cpus) if cpu == -1 else cpu
+
+    def alloc(self, int order=0, int cpu=-1, allowed=ALL, pfn=0, memcg=0):
+        """Allocate an aligned run of ``1 << order`` slots; (swap type, first slot).
+
+        Parameters
+        ----------
+        order, cpu, pfn, memcg
+            As in `SwapTable.alloc`.
+        allowed : int
+            Mask of swap types; a cursor on another is not used.
+
+        Raises
+        ------
+        SwapFullError
+            No room; a large request looks at one device only, as the kernel does.
+        """
+        cdef request_t r
+        cdef int64_t slot
+        cdef uint8_t kind
+        cdef int c = self._prepare(&r, order, cpu, pfn, memcg, allowed)
+        r.out, r.n = &slot, 1
+        if devices_alloc(self.d, c, &r, &kind, allowed, &self.stat):
+            raise_errno(ENOSPC, f"no room at order {order}: {self.used} of {self.usable} slots are used on {len(self)} devices")
+        return kind, slot
+
+    def alloc_many(self, Py_ssize_t n, int order=0, int cpu=-1, allowed=ALL, memcg=0):
+        """Allocate up to *n* runs; (swap types as uint8, first slots as int64), shorter than *n* when full."""
+        cdef request_t r
+        cdef swap_stat_t st
+        cdef int64_t[::1] out
+        cdef uint8_t[::1] kinds
+        cdef uint32_t mask
+        cdef int c = self._prepare(&r, order, cpu, 0, memcg, allowed)
+        if n < 0:
+            raise_errno(EINVAL, f"n {n}: expected 0 or more")
+        slots = np.empty(min(n, max(self.usable, 0)), np.int64)
+        types = np.empty(slots.shape[0], np.uint8)
+        if slots.shape[0] == 0:
+            return types, slots
+        out, kinds, mask = slots, types, allowed
+        r.out, r.n = &out[0], out.shape[0]
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            devices_alloc(self.d, c, &r, &kinds[0], mask, &st)
+        add_stat(&self.stat, &st)
+        return (types, slots) if r.done == n else (types[:r.done].copy(), slots[:r.done].copy())
+
+    def free(self, int kind, int64_t slot, int nr=1):
+        """Free *nr* slots of a device; see `SwapTable.free`."""
+        self.table(kind).free(slot, nr)
+
+    @property
+    def used(self):
+        """Slots in use on all devices."""
+        return load64(&self.d.total.used)
+
+    @property
+    def usable(self):
+        """Slots that all devices have."""
+        return load64(&self.d.total.usable)
+
+    @property
+    def available(self):
+        """Types of the devices that have a free slot, in the order in which they will be searched."""
+        return [self.d.avail[i] for i in range(self.d.nr_avail)]
+
+    def __len__(self):
+        return sum(t is not None for t in self.tables)
+
+    def stats(self):
+        """Counts of the list's own allocations; see `SwapTable.stats`."""
+        return dict(self.stat)
+
+    def check(self):
+        """Check every table, and that the list names just those with a free slot, by priority. The threads must be still."""
+        cdef int kind
+        used = 0
+        for kind, table in enumerate(self.tables):
+            if table is None:
+                continue
+            table.check()
+            used += area(<SwapTable>table).used
+            if self.d.listed[kind] != (area(<SwapTable>table).used < area(<SwapTable>table).usable):
+                raise CheckError(f"swap type {kind}: listed as available: {bool(self.d.listed[kind])}, but {table!r}")
+        priorities = [self.d.priority[kind] for kind in self.available]
+        if used != self.used or priorities != sorted(priorities, reverse=True) or len(set(self.available)) != len(priorities):
+            raise CheckError(f"{used} slots used on the devices, {self.used} counted; available {self.available} at {priorities}")
+
+    def __repr__(self):
+        return f"DeviceList({len(self)} devices, used={self.used} of {self.usable})"
