@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_replay import OutOfMemory, ReplayModel
-from swaptable._replay import Machine, PageMap, build_info
 
 from swaptable import designs
+from swaptable._replay import Machine, PageMap, build_info
 from swaptable._workload import Workload, load, parse_folio, parse_memory, parse_size
 from swaptable.errors import SwapMemoryError, SwapValueError
 from swaptable.replay import compare, replay

@@ -31,7 +31,7 @@ what decides which operations a swap design sees (Linux 6.18, classic LRU):
 Not modelled: time and concurrency (a write is done when it is issued, so a fault never finds its
 page in the swap cache), several processes sharing a page, unmapping, zero-filled pages, zswap.
 
-Page numbers are mapped to consecutive ones before the clock starts; ``seconds`` is the machine's.
+Page numbers are mapped to consecutive ones before the clock starts.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class ReplayResult:
         The machine, in pages of 4 KiB.
     large_swapin : bool
     seconds : float
-        The machine's, without loading and numbering the trace.
+        CPU time of the machine, without loading and numbering the trace. CPU time, so that what else
+        runs on the computer is not held against a design.
     vmstat : dict of str to int
         The kernel's names; ``first_touch`` faults, and ``swap_full``: folios that stayed. ``swpout``,
         ``swpout_fallback`` and ``swpin`` count folios of the machine's order, ``psw*`` pages.
@@ -92,7 +93,7 @@ class ReplayResult:
 
     @property
     def events_per_second(self) -> float:
-        """Accesses a second; 0 for an empty trace."""
+        """Accesses a second of CPU time; 0 before any was replayed."""
         return self.events / self.seconds if self.seconds else 0.0
 
     @property
