@@ -393,9 +393,10 @@ cdef int old_cache_add(void *d, uint64_t entry, int nr, uint64_t pfn) noexcept n
     for i in range(entry, entry + nr):
         if not in_use(s.map[i]):
             err = -ENOENT
-            break
-        if s.map[i] & HAS_CACHE:
+        elif s.map[i] & HAS_CACHE:
             err = -EEXIST
+        if err < 0:
+            break
     if err == 0:
         for i in range(entry, entry + nr):
             s.map[i] |= HAS_CACHE

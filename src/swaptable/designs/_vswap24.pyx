@@ -340,7 +340,6 @@ cdef vcluster_t *cluster_with_room(vswap_t *s, int order, int *off) noexcept nog
     """The CPU's cluster, a partly used one or a new one, locked, and where in it; NULL without memory."""
     cdef vcluster_t *vc
     spin_lock(&s.cpu.lock)
-    s.counters.locks += 1
     vc = s.cpu.cluster[order]
     if vc != NULL:
         cluster_locked(s, vc)
@@ -609,16 +608,17 @@ cdef int64_t vswap_cache_get(void *d, uint64_t entry) noexcept nogil:
 
 cdef int vswap_cache_add(void *d, uint64_t entry, int nr, uint64_t pfn) noexcept nogil:
     cdef vswap_t *s = <vswap_t *>d
-    cdef int i, off = entry & (CLUSTER - 1)
+    cdef int i, err, off = entry & (CLUSTER - 1)
     cdef vcluster_t *vc
     s.counters.ops += 1
-    vc = entry_lock(s, entry, nr, True)
+    vc = entry_lock(s, entry, nr, False)
     if vc == NULL:
         return -ENOENT
     for i in range(off, off + nr):
-        if vc.desc[i].flags & CACHED:
+        if vc.desc[i].flags == 0 or vc.desc[i].flags & CACHED:
+            err = -EEXIST if vc.desc[i].flags else -ENOENT
             spin_unlock(&vc.lock)
-            return -EEXIST
+            return err
     for i in range(off, off + nr):
         vc.desc[i].cache = pfn
         vc.desc[i].flags |= CACHED
