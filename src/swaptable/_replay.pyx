@@ -346,12 +346,11 @@ cdef int reclaim(machine_t *m, uint32_t nr) noexcept nogil:
 
 
 cdef inline int charge(machine_t *m, uint32_t nr) noexcept nogil:
-    cdef int err = 0
-    if m.resident + nr > m.limit:
-        err = reclaim(m, nr)
+    if m.resident + nr > m.limit and reclaim(m, nr):
+        return m.err_no
     m.resident += nr
     m.folios += 1
-    return err
+    return 0
 
 
 cdef int first_touch(machine_t *m, uint32_t p, uint32_t write) noexcept nogil:

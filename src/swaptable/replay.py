@@ -42,7 +42,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swaptable import designs as registry
-
 from swaptable._replay import Machine
 from swaptable._workload import PAGE_SIZE, Workload, load, parse_folio, parse_memory, parse_size
 

@@ -1,0 +1,160 @@
+# Replay speed: the machine alone, with each design, and against libCacheSim's compiled LRU.
+# May import everything; libcachesim where it is installed.
+# Used by asv, and by `python benchmarks/bench_replay.py` for a table without it.
+"""Events a second of the replay, on the shipped trace and on a synthetic zipf one.
+
+The zipf trace is made here (1e6 pages, exponent 1, 30% stores, seed 1): it shows how the machine
+behaves when every structure misses the caches, not how programs behave.
+"""
+
+import os
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from swaptable._workload import load
+from swaptable.replay import DESIGNS, replay
+
+TRACES = ("shipped", "zipf")
+ROUNDS = 3
+EVENTS = 5_000_000
+MEMORY = 0.5
+
+
+def zipf(events=EVENTS, pages=1_000_000, exponent=1.0, seed=1):
+    """(page, write): pages drawn by a power law, their numbers shuffled, 30% stores."""
+    rng = np.random.default_rng(seed)
+    weight = np.cumsum(1 / np.arange(1, pages + 1) ** exponent)
+    rank = np.searchsorted(weight, rng.random(events) * weight[-1])
+    return rng.permutation(pages)[rank].astype(np.uint64), rng.random(events) < 0.3
+
+
+def accesses(name):
+    """The arrays of a trace by its name."""
+    if name == "zipf":
+        return zipf()
+    from swaptable.trace import default_trace, open_trace
+
+    return open_trace(default_trace()).load()
+
+
+def best(work, design):
+    """The fastest of some replays: the others met a neighbour on the machine."""
+    return min((replay(work, design, memory=MEMORY) for _ in range(ROUNDS)), key=lambda result: result.seconds)
+
+
+def libcachesim_seconds(page, objects):
+    """The fastest compiled run of libCacheSim's LRU with room for *objects* pages, or None without libcachesim."""
+    try:
+        import libcachesim as lcs
+    except ImportError:
+        return None
+    record = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
+    rows = np.zeros(len(page), record)
+    rows["time"], rows["id"], rows["size"], rows["next"] = np.arange(len(page)) >> 16, page + 1, 1, -1
+    with tempfile.NamedTemporaryFile(suffix=".oracleGeneral") as file:
+        rows.tofile(file.name)
+        return min(_libcachesim_run(lcs, file.name, objects) for _ in range(ROUNDS))
+
+
+def _libcachesim_run(lcs, path, objects):
+    # A hash table of twice the objects from the start: growing is not what is compared.
+    power = max(16, (2 * objects - 1).bit_length())
+    params = lcs.ReaderInitParam(ignore_obj_size=True)
+    reader = lcs.TraceReader(path, lcs.TraceType.ORACLE_GENERAL_TRACE, params)
+    cache = lcs.LRU(cache_size=objects, hashpower=power)
+    start = time.perf_counter()
+    cache.process_trace(reader)
+    return time.perf_counter() - start
+
+
+class Replay:
+    """Every design on every trace, folios of a page."""
+
+    params = (TRACES, ("null", *DESIGNS))
+    param_names = ("trace", "design")
+    timeout = 300
+
+    def setup(self, trace, design):
+        self.work = load(accesses(trace))
+
+    def time_replay(self, trace, design):
+        replay(self.work, design, memory=MEMORY)
+
+    def track_events_per_second(self, trace, design):
+        return best(self.work, design).events_per_second
+
+    track_events_per_second.unit = "events/s"
+
+    def track_bytes_per_slot(self, trace, design):
+        return best(self.work, design).bytes_per_slot
+
+    track_bytes_per_slot.unit = "bytes/slot"
+
+
+class Libcachesim:
+    """The same accesses, cache size and run as libCacheSim's LRU."""
+
+    params = Replay.params
+    param_names = Replay.param_names
+    timeout = 300
+
+    def setup(self, trace, design):
+        self.page, self.write = accesses(trace)
+        start = time.perf_counter()
+        self.work = load((self.page, self.write))
+        self.loading = time.perf_counter() - start
+        self.result = best(self.work, design)
+        self.peer = libcachesim_seconds(self.page, self.result.memory_pages)
+        if self.peer is None:
+            raise NotImplementedError("libcachesim is not installed")
+
+    def track_ratio_vs_libcachesim(self, trace, design):
+        return self.peer / self.result.seconds
+
+    def track_ratio_with_numbering(self, trace, design):
+        # libCacheSim hashes every page as it goes; the replay numbers the pages first, once for all designs.
+        return self.peer / (self.result.seconds + self.loading)
+
+    track_ratio_vs_libcachesim.unit = track_ratio_with_numbering.unit = "x"
+
+
+class OneCallAnEvent:
+    """Machine.access(): an event for each Python call."""
+
+    def setup(self):
+        from swaptable import designs
+        from swaptable._replay import Machine
+
+        self.work = load(zipf(300_000, 30_000))
+        self.machine = Machine(designs.make("old", 65536), self.work.pages, self.work.pages // 2)
+        self.calls = [(event >> 1, event & 1) for event in self.work.events.tolist()]
+
+    def time_access(self):
+        access = self.machine.access
+        for page, write in self.calls:
+            access(page, write)
+
+
+def main():
+    print(f"{'trace':8} {'design':11} {'M events/s':>10} {'faults':>7} {'x LRU':>6} {'x LRU, numbering too':>21}")
+    for trace in sys.argv[1:] or TRACES:
+        for design in Replay.params[1]:
+            bench = Libcachesim()
+            bench.setup(trace, design)
+            speed = bench.result.events_per_second / 1e6
+            faults = bench.result.vmstat["pgfault"] / bench.result.events
+            ratios = bench.peer / bench.result.seconds, bench.peer / (bench.result.seconds + bench.loading)
+            print(f"{trace:8} {design:11} {speed:10.1f} {faults:7.3f} {ratios[0]:6.1f} {ratios[1]:21.1f}")
+    bench = OneCallAnEvent()
+    bench.setup()
+    start = time.perf_counter()
+    bench.time_access()
+    print(f"one Python call an event: {len(bench.calls) / (time.perf_counter() - start) / 1e6:.1f} M events/s")
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
+
+
+if __name__ == "__main__":
+    main()

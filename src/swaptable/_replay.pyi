@@ -1,0 +1,39 @@
+# The types of _replay.pyx for people and checkers.
+# Imports what those types need.
+# Used by mypy, stubtest and editors.
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swaptable.designs._design import Design
+
+class Machine:
+    design: Design
+    events: int
+    seconds: float
+    bytes_start: int
+    def __init__(
+        self, design: Design, pages: int, limit: int, folio_order: int = 0, large_swapin: bool = False
+    ) -> None: ...
+    def run(self, events: NDArray[np.uint32], progress: Callable[[int, int], Any] | None = None) -> None: ...
+    def access(self, page: int, write: bool = False) -> bool: ...
+    @property
+    def stats(self) -> dict[str, int]: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def metadata(self) -> dict[str, int]: ...
+    @property
+    def resident(self) -> int: ...
+    def check(self) -> None: ...
+
+class PageMap:
+    blocks: int
+    def __init__(self, order: int = 0) -> None: ...
+    @property
+    def pages(self) -> int: ...
+    def map(self, page: NDArray[np.uint64], write: NDArray[np.uint8], out: NDArray[np.uint32]) -> None: ...
+
+def build_info() -> dict[str, Any]: ...
