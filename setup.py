@@ -35,7 +35,8 @@ extensions = [
 setup(
     ext_modules=cythonize(
         extensions,
-        nthreads=0,
+        # Generated C stays out of the source tree, so that no archive can pick it up.
+        build_dir="build/cython",
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,
