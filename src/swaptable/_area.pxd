@@ -790,7 +790,6 @@ cdef inline uint64_t area_word(area_t *t, int64_t slot) noexcept nogil:
     return word
 
 
-
 cdef inline int64_t lookup(area_t *t, const int64_t *slots, uint64_t *out, int64_t n) noexcept nogil:
     """Words of many slots, without locks. Return: how many were in range before the first that was not."""
     cdef int64_t k = 0, end, ahead
