@@ -33,6 +33,7 @@ extensions = [
 ]
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         extensions,
         # Generated C stays out of the source tree, so that no archive can pick it up.

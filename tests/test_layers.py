@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).parent.parent / "src" / "swaptable"
 # Lowest first. A name stands for a module, or for a package with all that is in it.
 FLOORS = [
     ["errors", "_atomic", "_entry"],
-    ["_cluster", "_pool", "_area", "_check", "_block", "_core"],
+    ["_cluster", "_pool", "_area", "_check", "_devices", "_core"],
     ["backends"],
     ["swapfile", "devices", "tiers", "memcg"],
     ["writeback"],
@@ -25,7 +25,7 @@ FLOORS = [
     ["trace", "_workload", "_replay"],
     ["replay"],
     ["report"],
-    ["cli", "pytest_plugin", "testing", "__init__"],
+    ["thp_test", "cli", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
