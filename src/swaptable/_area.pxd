@@ -823,7 +823,6 @@ cdef inline uint64_t area_word(area_t *t, int64_t slot) noexcept nogil:
     return word
 
 
-
 cdef inline int area_cached(area_t *t, int64_t slot, int nr) noexcept nogil:
     """0 when each of *nr* slots is in the swap cache, -ENOENT otherwise; without a lock."""
     cdef int err = -ENOENT
