@@ -151,10 +151,23 @@ def test_doctor(capsys):
     assert {"python", "numpy", "cython", "compiler", "cpu", "gil", "kernel", "designs"} <= set(facts)
 
 
-@pytest.mark.parametrize("command", ["compare", "doctor", "trace"])
+@pytest.mark.parametrize("command", ["compare", "doctor", "trace record", "trace info"])
 def test_every_command_has_help_with_an_example(command, capsys):
-    assert cli.main([command, "--help"]) == 0
+    assert cli.main([*command.split(), "--help"]) == 0
     assert f"swaptable {command}" in capsys.readouterr().out.partition("xample")[2]
+
+
+def test_trace_is_delegated(trace, capsys):
+    assert cli.main(["trace", "info", "--json", trace]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == 1
+    assert cli.main(["trace", "info", "/does/not/exist"]) == 1
+
+
+def test_the_shipped_trace_is_the_default(capsys):
+    assert cli.main(["compare", "--json", "--design", "old", "--limit", "200000"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["events"] == 200000
+    assert result["vmstat"]["pgmajfault"] > 0
 
 
 def test_interrupt_is_130(trace, monkeypatch, capsys):

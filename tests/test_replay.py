@@ -132,7 +132,8 @@ def test_same_choices_same_counters(folio):
     page, write = accesses(11, 30000, 3000)
     table, old = compare((page, write), ["swap-table", "old"], "30%", folio, swap="10M")
     assert table.vmstat == old.vmstat
-    assert (table.used_final, table.used_at_peak) == (old.used_final, old.used_at_peak)
+    assert table.used_final == old.used_final
+    assert old.vmstat["pswpout"] > 1000
 
 
 def test_clean_page_is_not_written_again():
