@@ -33,9 +33,11 @@ extensions = [
 ]
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         extensions,
-        nthreads=0,
+        # Generated C stays out of the source tree, so that no archive can pick it up.
+        build_dir="build/cython",
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

@@ -4,7 +4,7 @@
 from libc.errno cimport EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from swaptable._atomic cimport *
 from swaptable._cluster cimport *
@@ -677,6 +677,34 @@ cdef struct update_t:       # one operation on runs of nr slots
     uint64_t *old           # cache_add: the words replaced, nr per run
 
 
+cdef inline int update_alike(cluster_t *ci, uint64_t *words, unsigned int off, update_t *u, uint64_t arg, int64_t k) noexcept nogil:
+    """Do *u* to a run whose words are all of a kind and of small counts, as a folio's are. Context: cluster lock.
+
+    Return: 0 when they are not (nothing was done), 1 when done, 2 when the slots became free.
+    """
+    cdef run_t run = run_of(words + off, u.nr)
+    cdef bint folio = run.any & 1 == 0 and run.all & 2 != 0, shadow = run.all & 1 != 0
+    cdef uint64_t stays = COUNT_MASK | ZERO_BIT | MEMCG_MASK
+    if run.high == COUNT_MAX or not (folio or shadow):
+        return 0
+    if u.op == OP_DUP and arg < COUNT_MAX and run.high + arg < COUNT_MAX:
+        run_write(words + off, u.nr, <uint64_t>-1, 0, arg * COUNT_ONE)
+    elif u.op == OP_PUT and folio and run.low >= arg or u.op == OP_PUT and shadow and run.low > arg:
+        run_write(words + off, u.nr, <uint64_t>-1, 0, 0 - arg * COUNT_ONE)
+    elif u.op == OP_PUT and shadow and run.low == arg and run.high == arg or u.op == OP_CACHE_DEL and folio and run.high == 0:
+        free_run(ci, words, off, <unsigned int>u.nr)
+        return 2
+    elif u.op == OP_CACHE_ADD and shadow:
+        if u.old != NULL:
+            memcpy(u.old + k * u.nr, words + off, u.nr * sizeof(uint64_t))
+        run_write(words + off, u.nr, stays, (arg << 2) | 2, 0)
+    elif u.op == OP_CACHE_DEL and folio and run.low:
+        run_write(words + off, u.nr, stays, (arg << 1) | 1, 0)
+    else:
+        return 0
+    return 1
+
+
 cdef inline int update_run(cluster_t *ci, uint64_t *words, int64_t slot, update_t *u, int64_t k, int64_t *freed) noexcept nogil:
     """Do *u* to one run, all of it or nothing. Context: cluster lock. Return: 0 or -errno."""
     cdef unsigned int off = slot & (CLUSTER_SLOTS - 1), i
@@ -684,6 +712,11 @@ cdef inline int update_run(cluster_t *ci, uint64_t *words, int64_t slot, update_
     cdef int err
     if off + <unsigned int>u.nr > CLUSTER_SLOTS or arg > u.most:
         return -EINVAL
+    if u.nr > 1:
+        i = update_alike(ci, words, off, u, arg, k)
+        if i:
+            freed[0] += u.nr if i == 2 else 0
+            return 0
     err = check_run(ci, words, off, u.nr, u.op, arg)
     if err:
         return err
@@ -789,6 +822,22 @@ cdef inline uint64_t area_word(area_t *t, int64_t slot) noexcept nogil:
     epoch_exit(&t.pool.readers, epoch)
     return word
 
+
+cdef inline int area_cached(area_t *t, int64_t slot, int nr) noexcept nogil:
+    """0 when each of *nr* slots is in the swap cache, -ENOENT otherwise; without a lock."""
+    cdef int err = -ENOENT
+    cdef uint32_t epoch
+    cdef uint64_t *words
+    cdef run_t run
+    if <uint64_t>slot >= t.slots or <uint64_t>((slot & (CLUSTER_SLOTS - 1)) + nr) > CLUSTER_SLOTS:
+        return -EINVAL
+    epoch = epoch_enter(&t.pool.readers)
+    words = <uint64_t *>load_ptr(&t.tables[slot >> CLUSTER_SHIFT])
+    if words != NULL:
+        run = run_of(words + (slot & (CLUSTER_SLOTS - 1)), nr)
+        err = 0 if run.any & 1 == 0 and run.all & 2 else -ENOENT
+    epoch_exit(&t.pool.readers, epoch)
+    return err
 
 
 cdef inline int64_t lookup(area_t *t, const int64_t *slots, uint64_t *out, int64_t n) noexcept nogil:

@@ -29,8 +29,38 @@ cdef extern from *:
         for (int i = 0; i < nr; i++) ok &= p[i] | p[i] >> 1;
         return (int)(ok & 1);
     }
+    #ifdef __SANITIZE_THREAD__
+    #define word_at(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+    #else
+    #define word_at(p) (*(p))
+    #endif
+    /* What the words of a run have in common: their and, or, least and greatest count. */
+    typedef struct { uint64_t all, any, low, high; } run_t;
+    static inline run_t run_of(const uint64_t *p, int nr) {
+        run_t r = {~0ULL, 0, ~0ULL, 0};
+        for (int i = 0; i < nr; i++) {
+            uint64_t w = word_at(p + i), c = w >> 60;
+            r.all &= w; r.any |= w;
+            r.low = c < r.low ? c : r.low; r.high = c > r.high ? c : r.high;
+        }
+        return r;
+    }
+    /* p[i] = (p[i] & keep | set) + add, word by word. */
+    static inline void run_write(uint64_t *p, int nr, uint64_t keep, uint64_t set, uint64_t add) {
+        for (int i = 0; i < nr; i++) {
+    #ifdef __SANITIZE_THREAD__
+            __atomic_store_n(p + i, ((p[i] & keep) | set) + add, __ATOMIC_RELAXED);
+    #else
+            p[i] = ((p[i] & keep) | set) + add;
+    #endif
+        }
+    }
     #endif
     """
+    ctypedef struct run_t:
+        uint64_t all, any, low, high
+    run_t run_of(const uint64_t *p, int nr) noexcept nogil
+    void run_write(uint64_t *p, int nr, uint64_t keep, uint64_t set, uint64_t add) noexcept nogil
     void fill_lines(uint64_t *p, uint64_t v, int lines) noexcept nogil
     uint64_t line_or(const uint64_t *p) noexcept nogil
     int run_in_use(const uint64_t *p, int nr) noexcept nogil

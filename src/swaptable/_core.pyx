@@ -66,6 +66,10 @@ cdef uint64_t table_word(table_t *t, int64_t slot) noexcept nogil:
     return area_word(<area_t *>t, slot)
 
 
+cdef int table_cached(table_t *t, int64_t slot, int nr) noexcept nogil:
+    return area_cached(<area_t *>t, slot, nr)
+
+
 cdef int64_t table_used(table_t *t) noexcept nogil:
     return load64(&(<area_t *>t).used)
 

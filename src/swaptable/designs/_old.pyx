@@ -20,7 +20,7 @@ from swaptable._atomic cimport spin_lock, spin_unlock
 from swaptable.designs._design cimport Design, counters_t, design_ops_t
 from swaptable.designs._radix cimport (
     radix_clear, radix_destroy, radix_fill, radix_is_node, radix_load, radix_node, radix_node_t, radix_nodes,
-    radix_run, radix_t, slab_bytes, slab_slack, slab_t,
+    radix_run, radix_t, slab_bytes, slab_destroy, slab_slack, slab_t,
 )
 from swaptable.designs._slots cimport (
     CLUSTER, CLUSTER_SHIFT, ci_t, slots_alloc, slots_bytes, slots_free_locked, slots_init, slots_lock,
@@ -393,9 +393,10 @@ cdef int old_cache_add(void *d, uint64_t entry, int nr, uint64_t pfn) noexcept n
     for i in range(entry, entry + nr):
         if not in_use(s.map[i]):
             err = -ENOENT
-            break
-        if s.map[i] & HAS_CACHE:
+        elif s.map[i] & HAS_CACHE:
             err = -EEXIST
+        if err < 0:
+            break
     if err == 0:
         for i in range(entry, entry + nr):
             s.map[i] |= HAS_CACHE
@@ -575,6 +576,7 @@ cdef class OldDesign(Design):
         free(s.cgroup)
         free(s.zero)
         free(s.spaces)
+        slab_destroy(&s.slab)
         slots_release(&s.slots)
         free(s)
 

@@ -116,7 +116,8 @@ cdef inline void slab_give(slab_t *slab, radix_node_t *node) noexcept nogil:
     page.free = node
     page.used -= 1
     slab.nodes -= 1
-    if page.used == 0:
+    if page.used == 0 and (page.prev != NULL or page.next != NULL):
+        # The last page with room stays, as SLUB keeps some: one node by turns must not be a page by turns.
         slab_unlink(slab, page)
         slab.pages -= 1
     else:
@@ -132,6 +133,11 @@ cdef inline uint64_t slab_bytes(slab_t *slab) noexcept nogil:
 cdef inline uint64_t slab_slack(slab_t *slab) noexcept nogil:
     """Bytes of the slab's pages that no node uses."""
     return slab.pages * SLAB_BYTES - slab.nodes * sizeof(radix_node_t)
+
+
+cdef inline void slab_destroy(slab_t *slab) noexcept nogil:
+    """Free the page that an empty slab keeps. All nodes have been given back."""
+    free(slab.partial)
 
 
 # ---- look-up

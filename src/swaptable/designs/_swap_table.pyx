@@ -6,15 +6,14 @@
 # word a slot in 4 KiB tables that exist while their cluster is used, the memcg id in the word.
 """The swap table, plain 8-byte slots."""
 
-from libc.errno cimport ENOENT
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from swaptable._atomic cimport swap_stat_t
 from swaptable._core cimport (
-    SwapTable, table_alloc, table_bytes, table_cache_add, table_cache_del, table_dup, table_put, table_t, table_usable, table_used,
-    table_word,
+    SwapTable, table_alloc, table_bytes, table_cache_add, table_cache_del, table_cached, table_dup, table_put, table_t,
+    table_usable, table_used, table_word,
 )
 from swaptable._entry cimport swp_tb_is_folio, swp_tb_pfn
 from swaptable.designs._design cimport Design, counters_t, design_ops_t
@@ -64,12 +63,8 @@ cdef int st_put(void *d, uint64_t entry, int nr) noexcept nogil:
 cdef int st_writeout(void *d, uint64_t entry, int nr) noexcept nogil:
     # The slot is the place: nothing to do but to see that it is a folio's.
     cdef state_t *s = <state_t *>d
-    cdef int i
     s.counters.ops += 1
-    for i in range(nr):
-        if not swp_tb_is_folio(table_word(s.t, entry + i)):
-            return -ENOENT
-    return 0
+    return table_cached(s.t, entry, nr)
 
 
 cdef int64_t st_cache_get(void *d, uint64_t entry) noexcept nogil:

@@ -18,7 +18,7 @@
 # kmalloc gives for 12,352 (v3 to v5).
 """Virtual swap space v3 to v6: a 24-byte descriptor a virtual slot, blocks behind it."""
 
-from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
+from libc.errno cimport EEXIST, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -27,7 +27,7 @@ from swaptable._atomic cimport add64, ctz64, load64, spin_lock, spin_trylock, sp
 from swaptable.designs._design cimport Design, counters_t, design_ops_t
 from swaptable.designs._radix cimport (
     radix_destroy, radix_first_free, radix_insert, radix_is_node, radix_load, radix_node, radix_node_t, radix_nodes,
-    radix_remove, radix_t, slab_bytes, slab_slack, slab_t,
+    radix_remove, radix_t, slab_bytes, slab_destroy, slab_slack, slab_t,
 )
 from swaptable.designs._slots cimport (
     CLUSTER, CLUSTER_SHIFT, ORDERS, ci_t, slots_alloc, slots_bytes, slots_free_locked, slots_init, slots_lock,
@@ -340,7 +340,6 @@ cdef vcluster_t *cluster_with_room(vswap_t *s, int order, int *off) noexcept nog
     """The CPU's cluster, a partly used one or a new one, locked, and where in it; NULL without memory."""
     cdef vcluster_t *vc
     spin_lock(&s.cpu.lock)
-    s.counters.locks += 1
     vc = s.cpu.cluster[order]
     if vc != NULL:
         cluster_locked(s, vc)
@@ -609,16 +608,17 @@ cdef int64_t vswap_cache_get(void *d, uint64_t entry) noexcept nogil:
 
 cdef int vswap_cache_add(void *d, uint64_t entry, int nr, uint64_t pfn) noexcept nogil:
     cdef vswap_t *s = <vswap_t *>d
-    cdef int i, off = entry & (CLUSTER - 1)
+    cdef int i, err, off = entry & (CLUSTER - 1)
     cdef vcluster_t *vc
     s.counters.ops += 1
-    vc = entry_lock(s, entry, nr, True)
+    vc = entry_lock(s, entry, nr, False)
     if vc == NULL:
         return -ENOENT
     for i in range(off, off + nr):
-        if vc.desc[i].flags & CACHED:
+        if vc.desc[i].flags == 0 or vc.desc[i].flags & CACHED:
+            err = -EEXIST if vc.desc[i].flags else -ENOENT
             spin_unlock(&vc.lock)
-            return -EEXIST
+            return err
     for i in range(off, off + nr):
         vc.desc[i].cache = pfn
         vc.desc[i].flags |= CACHED
@@ -857,6 +857,7 @@ cdef class VswapDesign(Design):
         free(s.rmap)
         free(s.taken)
         free(s.cache_only)
+        slab_destroy(&s.slab)
         slots_release(&s.slots)
         free(s)
 

@@ -95,27 +95,29 @@ static void stamp(void)
 }
 
 // Memory the kernel would swap: not its own vsyscall page, and no page of a file that the program never stored to.
-static Bool swappable(ULong page, Bool write)
+// The address decides, since a page larger than the machine's own may begin in another mapping.
+static Bool swappable(Addr addr, Bool write)
 {
+   ULong page = addr >> clo_shift;
    if (page >> PAGE_BITS) return False;
    if (clo_files) return True;
-   const NSegment* seg = VG_(am_find_nsegment)(page << clo_shift);
+   const NSegment* seg = VG_(am_find_nsegment)(addr);
    if (!seg || seg->kind != SkFileC || VG_(OSetWord_Contains)(own_pages, page)) return True;
    if (write) VG_(OSetWord_Insert)(own_pages, page);
    return write;
 }
 
-static void emit(ULong page, Bool write)
+static void emit(Addr addr, Bool write)
 {
-   if (!swappable(page, write)) return;
+   if (!swappable(addr, write)) return;
    if (filled > WORDS - 3) flush();
    if (stamp_due || ++since_stamp >= 4096) stamp();
-   buffer[filled++] = page << 1 | write;
+   buffer[filled++] = (ULong)(addr >> clo_shift) << 1 | write;
 }
 
-static void touch(ULong page, Bool write)
+static void touch(Addr addr, Bool write)
 {
-   ULong entry = page << 1, carry = entry, was;
+   ULong page = addr >> clo_shift, entry = page << 1, carry = entry, was;
    Bool hit = False;
    UInt i;
    // Move to the front in one pass: each older entry steps back until the page's old place, or the end, is reached.
@@ -127,15 +129,15 @@ static void touch(ULong page, Bool write)
    }
    if (!hit && used < clo_window) window[used++] = carry;
    window[0] = (hit ? carry : entry) | write;
-   if (!hit || (write && !(carry & 1))) emit(page, write);
+   if (!hit || (write && !(carry & 1))) emit(addr, write);
    read_base = page << clo_shift;
    write_base = window[0] & 1 ? read_base : NOWHERE;
 }
 
 static void touch_range(Addr addr, SizeT size, Bool write)
 {
-   ULong page = addr >> clo_shift, last = (addr + size - 1) >> clo_shift;
-   for (; page <= last; page++) touch(page, write);
+   Addr page_size = (Addr)1 << clo_shift, last = addr + size - 1;
+   for (; addr <= last; addr = (addr & -page_size) + page_size) touch(addr, write);
 }
 
 static VG_REGPARM(2) void on_load(Addr addr, SizeT size) { touch_range(addr, size, False); }
@@ -202,15 +204,28 @@ static void add_count(IRSB* sb, UInt n)
    addStmtToIRSB(sb, IRStmt_Store(Iend_LE, mkIRExpr_HWord((HWord)&accesses), sum));
 }
 
-// Instrument what one statement does to memory; the number of accesses in it.
-static UInt add_statement(IRSB* sb, const IRStmt* st)
+// Does the instruction that statement i belongs to go on to store at this address? Its load is then half of a modify.
+static Bool stored_next(const IRSB* in, Int i, const IRExpr* addr)
 {
+   while (++i < in->stmts_used && in->stmts[i]->tag != Ist_IMark) {
+      const IRStmt* st = in->stmts[i];
+      if (st->tag == Ist_Store && eqIRAtom(st->Ist.Store.addr, addr)) return True;
+      if (st->tag == Ist_CAS && eqIRAtom(st->Ist.CAS.details->addr, addr)) return True;
+   }
+   return False;
+}
+
+// Instrument what statement i does to memory; the number of accesses in it.
+static UInt add_statement(IRSB* sb, const IRSB* in, Int i)
+{
+   const IRStmt* st = in->stmts[i];
    IRType type, wide;
    switch (st->tag) {
    case Ist_WrTmp: {
       const IRExpr* e = st->Ist.WrTmp.data;
       if (e->tag != Iex_Load) return 0;
-      add_access(sb, e->Iex.Load.addr, sizeofIRType(e->Iex.Load.ty), False, NULL);
+      IRExpr* addr = e->Iex.Load.addr;
+      add_access(sb, addr, sizeofIRType(e->Iex.Load.ty), stored_next(in, i, addr), NULL);
       return 1;
    }
    case Ist_Store:
@@ -258,9 +273,9 @@ static IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayo
    Int i;
    for (i = 0; i < in->stmts_used; i++) {
       IRStmt* st = in->stmts[i];
-      if (!st || st->tag == Ist_NoOp) continue;
+      if (st->tag == Ist_NoOp) continue;
       started |= st->tag == Ist_IMark;
-      if (started && st->tag == Ist_IMark && clo_instr && st->Ist.IMark.len > 0) {
+      if (st->tag == Ist_IMark && clo_instr && st->Ist.IMark.len > 0) {
          // One touch a page of a block will do: its other instructions follow at once.
          Addr last = st->Ist.IMark.addr + st->Ist.IMark.len - 1;
          if (last >> clo_shift != code_page) {
@@ -269,7 +284,7 @@ static IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayo
          }
          code_page = last >> clo_shift;
       }
-      if (started) count += add_statement(sb, st);
+      if (started) count += add_statement(sb, in, i);
       if (st->tag == Ist_Exit) {
          add_count(sb, count);
          count = 0;

@@ -1,5 +1,5 @@
 # Recording the page touches of a real program: running it under Valgrind and keeping the result.
-# Imports _valgrind, _convert, lackey, the errors, numpy and the standard library.
+# Imports _valgrind, _convert, _run, npz, the errors and the standard library.
 # Used by `swaptable trace record` and by who wants a trace of their own program.
 """Record a trace.
 
@@ -9,8 +9,10 @@ program never stored to: the kernel drops such pages instead of swapping them.
 
 A recency window keeps the size in bounds: touches of the *window* most recent pages are dropped, except for the first
 store of a page's stay in the window. A replay of the trace therefore means something only for memory well above
-the window. A page that is unmapped and mapped again is the same page. What a SIGKILL ends loses its last 64 KiB of
-records. Programs of 32 bits cannot be recorded.
+the window. A load from where the same instruction then stores counts as that store.
+
+A page that is unmapped and mapped again is the same page. What a SIGKILL ends loses its last 64 KiB of records.
+Programs of 32 bits cannot be recorded.
 """
 
 from __future__ import annotations

@@ -1,0 +1,11 @@
+# Types of the design `vswap-24`.
+# Imports the base class.
+# Used by type checkers; stubtest holds it to the compiled module.
+from swaptable.designs._design import Design
+
+class VswapDesign(Design):
+    def __init__(self, slots: int, lookup_cache: bool = True, rounding: bool = False) -> None: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def scattered(self) -> int: ...

@@ -1,0 +1,94 @@
+# A client in Cython: the kernels on a table that Python made, from threads that hold no GIL.
+# Cimports the public names of the package, as an embedder would.
+# Used by test_embed.py, which compiles it against the installed package.
+from libc.errno cimport ENOENT
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
+
+from swaptable cimport (
+    KIND_BAD,
+    KIND_FOLIO,
+    KIND_LENT,
+    KIND_NULL,
+    KIND_POINTER,
+    KIND_SHADOW,
+    SwapTable,
+    swap_stat_t,
+    swp_tb_count,
+    swp_tb_counts,
+    swp_tb_is_folio,
+    swp_tb_is_shadow,
+    swp_tb_kind,
+    swp_tb_memcg,
+    swp_tb_pfn,
+    swp_tb_shadow,
+    swp_tb_zero,
+    table_alloc,
+    table_bytes,
+    table_cache_add,
+    table_cache_del,
+    table_dup,
+    table_free,
+    table_put,
+    table_t,
+    table_usable,
+    table_used,
+    table_word,
+)
+
+KINDS = {
+    "null": KIND_NULL,
+    "shadow": KIND_SHADOW,
+    "folio": KIND_FOLIO,
+    "pointer": KIND_POINTER,
+    "lent": KIND_LENT,
+    "bad": KIND_BAD,
+}
+
+
+cdef int life(table_t *t, int cpu, uint64_t pfn, swap_stat_t *st) noexcept nogil:
+    """One folio of 4 slots from its allocation to its end; 0, or the number of the step that went wrong."""
+    cdef int64_t slot
+    cdef uint64_t word
+    cdef uint64_t[4] old
+    if table_alloc(t, 2, cpu, pfn, 9, &slot, st):
+        return 1
+    word = table_word(t, slot + 3)
+    if not swp_tb_is_folio(word) or swp_tb_pfn(word) != pfn or swp_tb_memcg(word) != 9 or swp_tb_count(word):
+        return 2
+    if table_dup(t, slot, 4, st) or table_cache_del(t, slot, 4, 77, st):
+        return 3
+    word = table_word(t, slot)
+    if not swp_tb_is_shadow(word) or swp_tb_shadow(word) != 77 or swp_tb_count(word) != 1 or swp_tb_zero(word):
+        return 4
+    if table_cache_add(t, slot, 1, pfn, old, st) or old[0] != word or table_cache_del(t, slot, 1, 77, st):
+        return 5
+    if table_put(t, slot, 1, st) or table_word(t, slot) or swp_tb_counts(table_word(t, slot)):
+        return 6
+    if table_put(t, slot, 1, st) != -ENOENT:
+        return 7
+    return 8 if table_free(t, slot + 1, 3, st) else 0
+
+
+def lives(SwapTable table, int cpu, int n):
+    """*n* lives in a row without the GIL; the first step that went wrong, and the caller's own count of words written."""
+    cdef table_t *t = table.t
+    cdef swap_stat_t st
+    cdef int i, step = 0
+    memset(&st, 0, sizeof(st))
+    with nogil:
+        for i in range(n):
+            step = life(t, cpu, i, &st)
+            if step:
+                break
+    return step, st.words
+
+
+def state(SwapTable table):
+    """(used, usable, bytes) by the kernels."""
+    return table_used(table.t), table_usable(table.t), table_bytes(table.t)
+
+
+def kind(uint64_t word):
+    """What *word* is, by the leaf."""
+    return swp_tb_kind(word)

@@ -1,0 +1,100 @@
+# The C face of the core, from an extension module that is compiled here against the installed package.
+# Imports the package, and Cython, setuptools and a C compiler where they are.
+# Used by pytest.
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import swaptable
+from swaptable import SwapTable
+
+HERE = Path(__file__).parent
+PACKAGE = Path(swaptable.__file__).parent
+THREADS = 2
+LIVES = 20_000
+
+
+def missing():
+    """What a client's build lacks here, or None."""
+    for module in ("Cython", "setuptools"):
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is not installed"
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    return None if shutil.which(compiler) else f"there is no C compiler ({compiler})"
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """The directory with the compiled clients."""
+    if missing():
+        pytest.skip(missing())
+    path = tmp_path_factory.mktemp("embed")
+    for name in ("client.pyx", "direct.pyx", "setup.py"):
+        shutil.copy(HERE / name, path)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path
+
+
+def load(build, name):
+    spec = importlib.util.spec_from_file_location(name, build / (name + sysconfig.get_config_var("EXT_SUFFIX")))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def client(build):
+    return load(build, "client")
+
+
+def test_lives_without_the_gil(client):
+    table = SwapTable(slots=8192, cpus=THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
+        results = list(pool.map(lambda cpu: client.lives(table, cpu, LIVES), range(THREADS)))
+    assert [step for step, _ in results] == [0] * THREADS
+    assert all(words > 8 * LIVES for _, words in results)
+    assert table.usage()["used"] == 0
+    table.check()
+
+
+def test_python_and_kernels_agree(client):
+    table = SwapTable(slots=1024)
+    table.alloc(order=3)
+    assert client.state(table) == (8, 1023, table.memory()["total"])
+    table.check()
+
+
+def test_kinds(client):
+    for kind, value in client.KINDS.items():
+        assert client.kind(swaptable.pack(kind)) == value
+
+
+def test_the_core_itself_can_be_named(build):
+    table = SwapTable(slots=1024)
+    assert load(build, "direct").there_and_back(table) == 1
+    table.check()
+
+
+def test_every_public_name_has_a_client():
+    """What the package offers to Cython is used by the client, and every kernel is offered."""
+    public = set(re.findall(r"^    (\w+),$", (PACKAGE / "__init__.pxd").read_text(), re.MULTILINE))
+    public |= set(re.findall(r"cimport (\w+)$", (PACKAGE / "__init__.pxd").read_text(), re.MULTILINE))
+    client = (HERE / "client.pyx").read_text()
+    body = client[client.index("KINDS =") :]
+    assert not {name for name in public if not re.search(rf"\b{name}\b", body)}
+    kernels = set(re.findall(r"\b(table_\w+)\(", (PACKAGE / "_core.pxd").read_text()))
+    assert kernels <= public
