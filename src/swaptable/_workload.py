@@ -21,7 +21,7 @@ MAX_FOLIO = 2 << 20
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-def parse_size(text: str | int, name: str = "size") -> int:
+def parse_size(text: str | int | float, name: str = "size") -> int:
     """Return bytes for ``64K``, ``32G``, ``32GiB``, ``1.5M`` or a number.
 
     Raises
