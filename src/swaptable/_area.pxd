@@ -741,7 +741,7 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
     cdef int64_t before = freed[0], begin = k, runs
     # No table, no slot in use: and no page of the cluster array is touched to find that out.
     if load_ptr(&t.tables[i]) == NULL:
-        err[0] = -ENOENT
+        err[0] = -ENOENT if (slots[k] & (CLUSTER_SLOTS - 1)) + u.nr <= CLUSTER_SLOTS else -EINVAL
         return k
     lock_cluster(ci, st)
     words = t.tables[i]

@@ -101,14 +101,16 @@ cdef inline int64_t check_list(area_t *t, list_t *l, int kind, int order, census
 
 
 cdef inline int check_area(area_t *t, census_t *s) noexcept nogil:
-    cdef uint32_t i
+    cdef uint32_t i, page
     cdef int o
     cdef int64_t n, listed = 0
     memset(s, 0, sizeof(census_t))
     s.bad_slot = -1
-    for i in range(t.nr_clusters if not t.grows else t.fresh):
-        if check_cluster(t, i, s):
-            return -1
+    for page in range((t.nr_clusters >> 6) + 1):
+        if t.touched[page >> 6] >> (page & 63) & 1:
+            for i in range(page << 6, min(t.nr_clusters, (page + 1) << 6)):
+                if check_cluster(t, i, s):
+                    return -1
     for o in range(-3, 2 * ORDERS):
         if o < 0:
             n = check_list(t, &t.free_list if o == -1 else &t.full if o == -2 else &t.discards,

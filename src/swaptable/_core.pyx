@@ -748,15 +748,15 @@ cdef class SwapTable:
         cdef int o
         with nogil:
             count_kinds(t, &s)
-        size = t.slots if not t.grows else <uint64_t>t.fresh << CLUSTER_SHIFT
         listed = t.free_list.nr + t.discards.nr + t.full.nr + sum(t.nonfull[o].nr + t.frag[o].nr for o in range(ORDERS))
+        size = t.slots if not t.grows else listed * CLUSTER_SLOTS
         bad = s.kinds[KIND_BAD] - ((<uint64_t>t.nr_clusters << CLUSTER_SHIFT) - t.slots)
         used = load64(&t.used)
         return {
             "slots": size, "usable": size - bad, "used": used, "free": size - bad - used,
             "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "bad": bad,
             "clusters": {
-                "untouched": (t.nr_clusters if not t.grows else t.fresh) - listed,
+                "untouched": (t.nr_clusters if not t.grows else listed) - listed,
                 "free": t.free_list.nr, "discard": t.discards.nr, "full": t.full.nr,
                 "nonfull": [t.nonfull[o].nr for o in range(ORDERS)], "frag": [t.frag[o].nr for o in range(ORDERS)],
             },

@@ -11,7 +11,7 @@ cdef extern from *:
     #define SWAPTABLE_POOL
     #include <sched.h>
     #include <sys/mman.h>
-    #define TABLE_BYTES 4096
+    #define TABLE_BYTES 4096ULL
     #define HUGE_TABLES 512        /* tables in a 2 MiB page */
     #ifdef SWAPTABLE_BREAK_EPOCH   /* to show that tests/test_epoch.py would notice: never in a build that is used */
     #define EPOCHS_HOLD 0
@@ -20,7 +20,7 @@ cdef extern from *:
     #endif
     #if defined(__SANITIZE_ADDRESS__)
     #include <sanitizer/asan_interface.h>
-    #define TABLE_STRIDE 8192      /* a red page behind each table, and tables not in use are red too */
+    #define TABLE_STRIDE 8192ULL      /* a red page behind each table, and tables not in use are red too */
     #define poison(p) ASAN_POISON_MEMORY_REGION(p, TABLE_STRIDE)
     #define unpoison(p) ASAN_UNPOISON_MEMORY_REGION(p, TABLE_BYTES)
     #define unpoison_all(p, bytes) ASAN_UNPOISON_MEMORY_REGION(p, bytes)
