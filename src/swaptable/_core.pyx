@@ -4,6 +4,7 @@
 """The swap table and its slot allocator."""
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.long cimport PyLong_CheckExact
 from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -15,6 +16,8 @@ from swaptable._devices cimport *
 from swaptable._cluster cimport *
 from swaptable._entry cimport *
 from swaptable._pool cimport *
+
+from operator import index
 
 import numpy as np
 
@@ -32,6 +35,9 @@ cdef extern from *:
     }
     """
     int own_cpu(int cpus) noexcept nogil
+    const int64_t NO_INTEGER "INT64_MIN"
+    const int NO_SMALL "INT32_MIN"
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 
 # ---- the kernels of _core.pxd
@@ -180,11 +186,45 @@ cdef SlotEntry new_entry(uint64_t word, uint64_t count):
     return e
 
 
+cdef int64_t integer(value, str name) except? NO_INTEGER:
+    """*value* as an integer of 64 bits, or an error that names it: a float is none."""
+    cdef int overflow = 0
+    cdef long long number
+    if not PyLong_CheckExact(value):
+        try:
+            value = index(value)
+        except TypeError:
+            raise TypeError(f"{name} {value!r}: expected an integer") from None
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow:
+        raise_errno(EINVAL, f"{name} {value}: beyond 64 bits")
+    return number
+
+
+cdef int small(value, str name, int least, int most) except? NO_SMALL:
+    """*value* as an integer from *least* to *most*."""
+    cdef int64_t number = integer(value, name)
+    if number < least or number > most:
+        raise_errno(EINVAL, f"{name} {number}: expected {least} to {most}")
+    return <int>number
+
+
 def _field(str name, value, uint64_t most):
     """A field of a word as int, or SwapValueError that names it."""
-    if not isinstance(value, int) or not 0 <= value <= most:
-        raise_errno(EINVAL, f"{name} {value!r}: expected an integer from 0 to {most}")
+    try:
+        value = index(value)
+    except TypeError:
+        value = repr(value)
+    if isinstance(value, str) or not 0 <= value <= most:
+        raise_errno(EINVAL, f"{name} {value}: expected an integer from 0 to {most}")
     return value
+
+
+def _positive(str name, value, uint64_t most):
+    number = _field(name, value, most)
+    if number == 0:
+        raise_errno(EINVAL, f"{name} 0: expected an integer from 1 to {most}")
+    return number
 
 
 def pack(str kind, *, count=0, zero=False, memcg=0, pfn=0, shadow=0, cache_only=False, type=0, slot=0):
@@ -260,10 +300,10 @@ cdef int open_slots(slots, Py_buffer *view) except -1:
 
 cdef uint64_t[::1] as_args(args, str name, Py_ssize_t n):
     cdef uint64_t[::1] view
-    try:
-        view = np.array(args, dtype=np.uint64)
-    except (TypeError, ValueError, OverflowError):
-        raise_errno(EINVAL, f"{name}: expected {n} integers that are not negative")
+    array = np.asarray(args)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or (array.size and array.min() < 0):
+        raise_errno(EINVAL, f"{name}: expected {n} integers that are not negative, not {array.dtype} with shape {array.shape}")
+    view = np.array(array, dtype=np.uint64)
     if view.shape[0] != n:
         raise_errno(EINVAL, f"{name}: expected one for each of {n} elements, not {view.shape[0]}")
     return view
@@ -289,21 +329,26 @@ cdef int _mark(SwapTable self, int64_t slot, str what) except -1:
     return 0
 
 
-cdef int _cpu(SwapTable self, int cpu) except -1:
-    if cpu < -1 or cpu >= area(self).cpus:
-        raise_errno(EINVAL, f"cpu {cpu}: expected 0 to {area(self).cpus - 1}, or -1 for the thread's own")
-    return own_cpu(area(self).cpus) if cpu == -1 else cpu
+cdef int _cpu(value, int cpus) except -1:
+    """A CPU that has cursors; -1 stands for the calling thread's own."""
+    cdef int cpu = small(value, "cpu", -1, cpus - 1)
+    return own_cpu(cpus) if cpu == -1 else cpu
 
 
-cdef int _request(request_t *r, int order, pfn, memcg) except -1:
-    if order < 0 or order >= ORDERS:
-        raise_errno(EINVAL, f"order {order}: expected 0 to 9")
-    r.order = order
+cdef int _request(request_t *r, order, pfn, memcg) except -1:
+    r.order = small(order, "order", 0, ORDERS - 1)
     r.word = swp_tb_make_folio(0, False, 0, 0)
     if pfn or memcg:
         r.word = swp_tb_make_folio(0, False, _field("memcg", memcg, MEMCG_MAX), _field("pfn", pfn, PFN_MAX))
     r.pfns, r.done = NULL, 0
     return 0
+
+
+cdef Py_ssize_t count_arg(value) except -1:
+    cdef int64_t n = integer(value, "n")
+    if n < 0:
+        raise_errno(EINVAL, f"n {n}: expected 0 or more")
+    return n
 
 
 cdef int _full(SwapTable self, int order) except -1:
@@ -319,14 +364,13 @@ cdef void add_stat(swap_stat_t *to, swap_stat_t *st) noexcept:
     to.words += st.words
 
 
-cdef int _update(SwapTable self, int op, int64_t slot, int nr, uint64_t arg, uint64_t *old) except -1:
-    cdef int err
-    if nr < 1 or nr > CLUSTER_SLOTS:
-        raise_errno(EINVAL, f"nr {nr}: expected 1 to {CLUSTER_SLOTS}")
-    err = update_one(area(self), op, slot, nr, arg, old, &self.stat)
+cdef int _update(SwapTable self, int op, slot, nr, uint64_t arg, uint64_t *old) except -1:
+    cdef int64_t first = integer(slot, "slot")
+    cdef int n = small(nr, "nr", 1, CLUSTER_SLOTS)
+    cdef int err = update_one(area(self), op, first, n, arg, old, &self.stat)
     if err:
-        _refuse(self, err, op, slot, nr, None)
-    return 0
+        _refuse(self, err, op, first, n, None)
+    return n
 
 
 cdef int _refuse(SwapTable self, int err, int op, int64_t slot, int nr, index) except -1:
@@ -345,13 +389,12 @@ cdef int _refuse(SwapTable self, int err, int op, int64_t slot, int nr, index) e
     raise_errno(err, f"{what}: {reason}; slot {slot + i} is {unpack(words[i])!r}", index)
 
 
-cdef object _update_many(SwapTable self, int op, slots, int nr, uint64_t arg, args, uint64_t[::1] old):
+cdef object _update_many(SwapTable self, int op, slots, nr, uint64_t arg, args, uint64_t[::1] old):
     cdef Py_buffer view
-    if nr < 1 or nr > CLUSTER_SLOTS:
-        raise_errno(EINVAL, f"nr {nr}: expected 1 to {CLUSTER_SLOTS}")
+    cdef int run = small(nr, "nr", 1, CLUSTER_SLOTS)
     open_slots(slots, &view)
     try:
-        _update_slots(self, op, <const int64_t *>view.buf, view.len >> 3, nr, arg, args, old)
+        _update_slots(self, op, <const int64_t *>view.buf, view.len >> 3, run, arg, args, old)
     finally:
         PyBuffer_Release(&view)
 
@@ -381,8 +424,11 @@ cdef int _update_slots(SwapTable self, int op, const int64_t *s, Py_ssize_t n, i
     return 0
 
 
-cdef int _range(SwapTable self, int64_t slot) except -1:
-    raise_errno(EINVAL, f"slot {slot}: expected 0 to {area(self).slots - 1}")
+cdef int64_t in_range(SwapTable self, value) except -1:
+    cdef int64_t slot = integer(value, "slot")
+    if <uint64_t>slot >= area(self).slots:
+        raise_errno(EINVAL, f"slot {slot}: expected 0 to {area(self).slots - 1}")
+    return slot
 
 
 cdef int _words(SwapTable self, Py_buffer *s, Py_buffer *o) except -1:
@@ -444,11 +490,8 @@ cdef class SwapTable:
         cdef uint64_t n = (MAX_SLOTS // CLUSTER_SLOTS) * <uint64_t>CLUSTER_SLOTS
         cdef int64_t slot
         if slots is not None:
-            if not isinstance(slots, int) or not 1 <= slots <= MAX_SLOTS:
-                raise_errno(EINVAL, f"slots {slots!r}: expected 1 to {MAX_SLOTS}, or None")
-            n = slots
-        if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
-            raise_errno(EINVAL, f"cpus {cpus!r}: expected 1 to {MAX_CPUS}")
+            n = _positive("slots", slots, MAX_SLOTS)
+        cpus = _positive("cpus", cpus, MAX_CPUS)
         bad = _bad_slots(bad, n)
         self.t = <table_t *>area_new(n, cpus)
         if self.t == NULL:
@@ -473,7 +516,7 @@ cdef class SwapTable:
 
     # -- allocation
 
-    def alloc(self, int order=0, int cpu=-1, pfn=0, memcg=0):
+    def alloc(self, order=0, cpu=-1, pfn=0, memcg=0):
         """Allocate an aligned run of ``1 << order`` slots in the swap cache; its first slot.
 
         Parameters
@@ -498,11 +541,11 @@ cdef class SwapTable:
         cdef int64_t slot
         _request(&r, order, pfn, memcg)
         r.out, r.n = &slot, 1
-        if alloc_runs(area(self), _cpu(self, cpu), &r, &self.stat):
-            _full(self, order)
+        if alloc_runs(area(self), _cpu(cpu, area(self).cpus), &r, &self.stat):
+            _full(self, r.order)
         return slot
 
-    def alloc_many(self, Py_ssize_t n, int order=0, int cpu=-1, pfns=None, memcg=0):
+    def alloc_many(self, n, order=0, cpu=-1, pfns=None, memcg=0):
         """Allocate up to *n* runs of ``1 << order`` slots; their first slots.
 
         Parameters
@@ -523,15 +566,14 @@ cdef class SwapTable:
         cdef int64_t[::1] out
         cdef uint64_t[::1] frames
         cdef swap_stat_t st
-        cdef int c = _cpu(self, cpu)
+        cdef int c = _cpu(cpu, area(self).cpus)
+        cdef Py_ssize_t want = count_arg(n)
         _request(&r, order, 0, memcg)
-        if n < 0:
-            raise_errno(EINVAL, f"n {n}: expected 0 or more")
         if pfns is not None:
-            frames = as_args(pfns, "pfns", n)
-            if n and np.max(frames) > PFN_MAX:
+            frames = as_args(pfns, "pfns", want)
+            if want and np.max(frames) > PFN_MAX:
                 raise_errno(EINVAL, f"pfns: {int(np.max(frames))} does not fit in 41 bits")
-        array = np.empty(min(n, area(self).usable), np.int64)
+        array = np.empty(min(want, area(self).usable), np.int64)
         if array.shape[0] == 0:
             return array
         out = array
@@ -540,7 +582,7 @@ cdef class SwapTable:
         with nogil:
             alloc_runs(area(self), c, &r, &st)
         add_stat(&self.stat, &st)
-        return array if r.done == n else array[:r.done].copy()
+        return array if r.done == want else array[:r.done].copy()
 
     def set_reclaim(self, callback):
         """Let allocations ask for slots that only the swap cache holds, once more than half of all swap is used.
@@ -566,7 +608,7 @@ cdef class SwapTable:
 
     # -- users, the swap cache, freeing
 
-    def free(self, int64_t slot, int nr=1):
+    def free(self, slot, nr=1):
         """Free *nr* slots from *slot* on, whatever their count: whoever holds them gives them up.
 
         Raises
@@ -578,11 +620,11 @@ cdef class SwapTable:
         """
         _update(self, OP_FREE, slot, nr, 0, NULL)
 
-    def free_many(self, slots, int nr=1):
+    def free_many(self, slots, nr=1):
         """Free the runs of *nr* slots at *slots* (int64, shape (n,)), in order. See `free`."""
         _update_many(self, OP_FREE, slots, nr, 0, None, None)
 
-    def dup(self, int64_t slot, int nr=1, users=1):
+    def dup(self, slot, nr=1, users=1):
         """Give each of *nr* slots *users* more users: page table entries that now name it.
 
         Raises
@@ -592,11 +634,11 @@ cdef class SwapTable:
         """
         _update(self, OP_DUP, slot, nr, _field("users", users, 0xffffffff), NULL)
 
-    def dup_many(self, slots, int nr=1):
+    def dup_many(self, slots, nr=1):
         """One more user for each slot of the runs at *slots*."""
         _update_many(self, OP_DUP, slots, nr, 1, None, None)
 
-    def put(self, int64_t slot, int nr=1, users=1):
+    def put(self, slot, nr=1, users=1):
         """Take *users* users from each of *nr* slots; without users, a slot that is not cached is freed.
 
         Raises
@@ -606,11 +648,11 @@ cdef class SwapTable:
         """
         _update(self, OP_PUT, slot, nr, _field("users", users, 0xffffffff), NULL)
 
-    def put_many(self, slots, int nr=1):
+    def put_many(self, slots, nr=1):
         """One user less for each slot of the runs at *slots*. See `put`."""
         _update_many(self, OP_PUT, slots, nr, 1, None, None)
 
-    def cache_add(self, int64_t slot, pfn, int nr=1):
+    def cache_add(self, slot, pfn, nr=1):
         """Put *nr* swapped-out slots into the swap cache under folio *pfn*; the words replaced.
 
         Returns
@@ -623,28 +665,28 @@ cdef class SwapTable:
             One of them is in the cache already (someone won); nothing changed then.
         """
         cdef uint64_t[512] old
-        _update(self, OP_CACHE_ADD, slot, nr, _field("pfn", pfn, PFN_MAX), old)
-        return old[0] if nr == 1 else np.array(<uint64_t[:nr]>old)
+        cdef int n = _update(self, OP_CACHE_ADD, slot, nr, _field("pfn", pfn, PFN_MAX), old)
+        return old[0] if n == 1 else np.array(<uint64_t[:n]>old)
 
-    def cache_add_many(self, slots, pfns, int nr=1):
+    def cache_add_many(self, slots, pfns, nr=1):
         """`cache_add` for the runs at *slots*, one pfn each; the words replaced, shape (n * nr,)."""
-        array = np.empty(len(slots) * max(nr, 0), np.uint64)
+        array = np.empty(len(slots) * small(nr, "nr", 1, CLUSTER_SLOTS), np.uint64)
         _update_many(self, OP_CACHE_ADD, slots, nr, 0, pfns, array if array.size else None)
         return array
 
-    def cache_del(self, int64_t slot, shadow=0, int nr=1):
+    def cache_del(self, slot, shadow=0, nr=1):
         """Take *nr* slots out of the swap cache, leaving *shadow* (42 bits); those without users are freed."""
         _update(self, OP_CACHE_DEL, slot, nr, _field("shadow", shadow, SHADOW_MAX), NULL)
 
-    def cache_del_many(self, slots, shadows=None, int nr=1):
+    def cache_del_many(self, slots, shadows=None, nr=1):
         """`cache_del` for the runs at *slots*, one shadow each (0 by default)."""
         _update_many(self, OP_CACHE_DEL, slots, nr, 0, shadows, None)
 
-    def zero_set(self, int64_t slot, int nr=1):
+    def zero_set(self, slot, nr=1):
         """Flag *nr* slots as pages of zeros, which have no data anywhere."""
         _update(self, OP_ZERO_SET, slot, nr, 0, NULL)
 
-    def zero_clear(self, int64_t slot, int nr=1):
+    def zero_clear(self, slot, nr=1):
         """Take the zero flag back: the pages have data again."""
         _update(self, OP_ZERO_CLEAR, slot, nr, 0, NULL)
 
@@ -684,31 +726,29 @@ cdef class SwapTable:
             PyBuffer_Release(&s)
         return out
 
-    def __getitem__(self, int64_t slot):
+    def __getitem__(self, slot):
         """The word of one slot as int. Raises SwapValueError for one out of range."""
-        if <uint64_t>slot >= area(self).slots:
-            _range(self, slot)
-        return area_word(area(self), slot)
+        return area_word(area(self), in_range(self, slot))
 
     def __len__(self):
         return area(self).slots
 
-    # Without it, iteration would try every slot number until the IndexError that never comes.
-    __iter__ = None
+    def __iter__(self):
+        # Without it, iteration would ask for slot after slot, one call each.
+        raise TypeError("a SwapTable is not iterable; words() reads many slots at once")
 
-    def entry(self, int64_t slot):
+    def entry(self, slot):
         """The word of one slot, decoded, its count exact; a :class:`SlotEntry`."""
-        cdef uint64_t word, count
+        cdef uint64_t count
         cdef cluster_t *ci
-        if <uint64_t>slot >= area(self).slots:
-            _range(self, slot)
-        word = area_word(area(self), slot)
+        cdef int64_t at = in_range(self, slot)
+        cdef uint64_t word = area_word(area(self), at)
         count = swp_tb_count(word) if swp_tb_counts(word) else 0
         if swp_tb_counts(word) and count == COUNT_MAX:
-            ci = &area(self).clusters[slot >> CLUSTER_SHIFT]
+            ci = &area(self).clusters[at >> CLUSTER_SHIFT]
             lock_cluster(ci, &self.stat)
-            word = area_word(area(self), slot)
-            count = count_of(ci, word, slot & (CLUSTER_SLOTS - 1)) if swp_tb_counts(word) else 0
+            word = area_word(area(self), at)
+            count = count_of(ci, word, at & (CLUSTER_SLOTS - 1)) if swp_tb_counts(word) else 0
             spin_unlock(&ci.lock)
         return new_entry(word, count)
 
@@ -850,8 +890,7 @@ cdef class DeviceList:
     cdef swap_stat_t stat
 
     def __cinit__(self, cpus=1):
-        if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
-            raise_errno(EINVAL, f"cpus {cpus!r}: expected 1 to {MAX_CPUS}")
+        cpus = _positive("cpus", cpus, MAX_CPUS)
         self.tables = [None] * MAX_DEVICES
         self.d = devices_new(cpus)
         if self.d == NULL:
@@ -870,7 +909,7 @@ cdef class DeviceList:
         free(self.d.cpu)
         free(self.d)
 
-    def add(self, SwapTable table not None, int priority=0):
+    def add(self, SwapTable table not None, priority=0):
         """Add a device; its swap type, the lowest that is not taken.
 
         Raises
@@ -880,7 +919,7 @@ cdef class DeviceList:
         SwapFullError
             All 32 types are taken.
         """
-        cdef int kind = devices_add(self.d, area(table), priority)
+        cdef int kind = devices_add(self.d, area(table), small(priority, "priority", -32768, 32767))
         if kind == -ENOSPC:
             raise_errno(ENOSPC, f"all {MAX_DEVICES} swap types are taken")
         if kind < 0:
@@ -888,27 +927,26 @@ cdef class DeviceList:
         self.tables[kind] = table
         return kind
 
-    def remove(self, int kind):
+    def remove(self, kind):
         """Take a device off the list, whatever is allocated on it; the table, which lives on alone."""
         table = self.table(kind)
-        devices_remove(self.d, kind)
+        devices_remove(self.d, <int>kind)
         self.tables[kind] = None
         return table
 
-    def table(self, int kind):
+    def table(self, kind):
         """The table of swap type *kind*. Raises SwapValueError where there is none."""
-        if not 0 <= kind < MAX_DEVICES or self.tables[kind] is None:
-            raise_errno(EINVAL, f"swap type {kind}: expected one of {[k for k, t in enumerate(self.tables) if t is not None]}")
-        return self.tables[kind]
+        cdef int64_t k = integer(kind, "swap type")
+        if not 0 <= k < MAX_DEVICES or self.tables[k] is None:
+            raise_errno(EINVAL, f"swap type {k}: expected one of {[i for i, t in enumerate(self.tables) if t is not None]}")
+        return self.tables[k]
 
-    cdef int _prepare(self, request_t *r, int order, int cpu, pfn, memcg, allowed) except -1:
-        if cpu < -1 or cpu >= self.d.cpus:
-            raise_errno(EINVAL, f"cpu {cpu}: expected 0 to {self.d.cpus - 1}, or -1 for the thread's own")
+    cdef int _prepare(self, request_t *r, order, cpu, pfn, memcg, allowed) except -1:
         _field("allowed", allowed, ALL)
         _request(r, order, pfn, memcg)
-        return own_cpu(self.d.cpus) if cpu == -1 else cpu
+        return _cpu(cpu, self.d.cpus)
 
-    def alloc(self, int order=0, int cpu=-1, allowed=ALL, pfn=0, memcg=0):
+    def alloc(self, order=0, cpu=-1, allowed=ALL, pfn=0, memcg=0):
         """Allocate an aligned run of ``1 << order`` slots; (swap type, first slot).
 
         Parameters
@@ -932,7 +970,7 @@ cdef class DeviceList:
             raise_errno(ENOSPC, f"no room at order {order}: {self.used} of {self.usable} slots are used on {len(self)} devices")
         return kind, slot
 
-    def alloc_many(self, Py_ssize_t n, int order=0, int cpu=-1, allowed=ALL, memcg=0):
+    def alloc_many(self, n, order=0, cpu=-1, allowed=ALL, memcg=0):
         """Allocate up to *n* runs; (swap types as uint8, first slots as int64), shorter than *n* when full."""
         cdef request_t r
         cdef swap_stat_t st
@@ -940,9 +978,8 @@ cdef class DeviceList:
         cdef uint8_t[::1] kinds
         cdef uint32_t mask
         cdef int c = self._prepare(&r, order, cpu, 0, memcg, allowed)
-        if n < 0:
-            raise_errno(EINVAL, f"n {n}: expected 0 or more")
-        slots = np.empty(min(n, max(self.usable, 0)), np.int64)
+        cdef Py_ssize_t want = count_arg(n)
+        slots = np.empty(min(want, max(self.usable, 0)), np.int64)
         types = np.empty(slots.shape[0], np.uint8)
         if slots.shape[0] == 0:
             return types, slots
@@ -952,9 +989,9 @@ cdef class DeviceList:
         with nogil:
             devices_alloc(self.d, c, &r, &kinds[0], mask, &st)
         add_stat(&self.stat, &st)
-        return (types, slots) if r.done == n else (types[:r.done].copy(), slots[:r.done].copy())
+        return (types, slots) if r.done == want else (types[:r.done].copy(), slots[:r.done].copy())
 
-    def free(self, int kind, int64_t slot, int nr=1):
+    def free(self, kind, slot, nr=1):
         """Free *nr* slots of a device; see `SwapTable.free`."""
         self.table(kind).free(slot, nr)
 
