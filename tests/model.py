@@ -444,17 +444,19 @@ class Table:
 class Devices:
     """The model of DeviceList: priorities, turns among equals, and cursors that the devices share."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpus: int = 1) -> None:
+        self.cpus = cpus
         self.tables: list[Table] = []
         self.priorities: list[int] = []
         self.cursors: dict[tuple[int, int], tuple[Table, int]] = {}
         self.available: list[int] = []  # swap types with a free slot, best first, equals in turn
 
-    def add(self, table: Table, priority: int) -> int:
+    def add(self, table: Table, priority: int = 0) -> int:
         kind = len(self.tables)
         self.tables.append(table)
         self.priorities.append(priority)
-        self._queue(kind)
+        if table.used < table.usable:
+            self._queue(kind)
         return kind
 
     def _queue(self, kind: int) -> None:
@@ -464,28 +466,32 @@ class Devices:
         better = [k for k in self.available if self.priorities[k] >= self.priorities[kind]]
         self.available.insert(len(better), kind)
 
-    def alloc(self, order: int = 0, cpu: int = 0) -> tuple[int, int]:
-        slot, table = self._from_cursor(order, cpu)
-        for kind in list(self.available) if slot is None else ():
-            self._queue(kind)
-            table = self.tables[kind]
-            if table.block or order == 0:
-                slot = table.search(self.cursors, (cpu, order), order)
-            if slot is not None or order:
+    def alloc(self, order: int = 0, cpu: int = 0, allowed: int = 2**32 - 1, pfn: int = 0, memcg: int = 0) -> tuple:
+        expect(0 <= order < ORDERS and 0 <= cpu < self.cpus and 0 <= allowed < 2**32, "order, cpu or allowed")
+        kind, slot = self._from_cursor(order, cpu, allowed)
+        for k in [k for k in self.available if allowed >> k & 1] if slot is None else ():
+            self._queue(k)
+            kind = k
+            if self.tables[k].block or order == 0:
+                slot = self.tables[k].search(self.cursors, (cpu, order), order)
+            if slot is not None or order:  # a large request ends after the first device
                 break
-        if slot is None or table is None:
+        if slot is None:
             refuse(errno.ENOSPC, f"no room at order {order}")
-        table.fill(slot, order)
-        kind = self.tables.index(table)
+        table = self.tables[kind]
+        table.fill(slot, order, pfn, memcg)
         if table.used == table.usable:
             self.available.remove(kind)
         return kind, slot
 
-    def _from_cursor(self, order: int, cpu: int) -> tuple[int | None, Table | None]:
+    def _from_cursor(self, order: int, cpu: int, allowed: int) -> tuple[int, int | None]:
         if (cpu, order) not in self.cursors:
-            return None, None
+            return -1, None
         table, _ = self.cursors[cpu, order]
-        return table.from_cursor(self.cursors, (cpu, order), order), table
+        kind = self.tables.index(table)
+        if not allowed >> kind & 1:
+            return -1, None
+        return kind, table.from_cursor(self.cursors, (cpu, order), order)
 
     def free(self, kind: int, slot: int, nr: int = 1) -> None:
         self.tables[kind].free(slot, nr)

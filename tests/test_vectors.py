@@ -137,7 +137,7 @@ def replay(scenario: str, table_class: type, devices_class: type | None) -> Repl
     devices = header.get("devices", [header.get("device")])
     tables = [make_table(table_class, device, header["cpus"]) for device in devices]
     if "devices" in header:
-        subject = Several(devices_class(), tables, [device["priority"] for device in devices])
+        subject = Several(devices_class(cpus=header["cpus"]), tables, [device["priority"] for device in devices])
     else:
         subject = Alone(tables[0])
     result = Replay(subject, header)
@@ -164,6 +164,8 @@ def test_core(scenario):
     report(scenario, result)
     for table in result.subject.tables:
         table.check()
+    if scenario in SEVERAL:
+        result.subject.devices.check()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
