@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 SANITIZERS := thread address undefined
+STRESS := $(wildcard tests/test_stress.py tests/test_epoch.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -99,7 +100,7 @@ sanitize: $(SANITIZERS:%=sanitize-%) ## the stress tests under -fsanitize=thread
 # env comes first: the preloaded library is for Python, not for the shell.
 $(SANITIZERS:%=sanitize-%): sanitize-%: build/sanitize-%/.installed
 	env $(RUN_ENV) LD_PRELOAD="$$($(CC) -print-file-name=$(PRELOAD_$*))" \
-		build/sanitize-$*/venv/bin/python -m pytest -p no:cacheprovider tests/test_stress.py
+		build/sanitize-$*/venv/bin/python -m pytest -p no:cacheprovider $(STRESS)
 
 # ----
 
