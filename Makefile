@@ -4,10 +4,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 SANITIZERS := thread address undefined
+STRESS := $(wildcard tests/test_stress.py tests/test_epoch.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long lint stubs bench sanitize $(SANITIZERS:%=sanitize-%) dev clean distclean
+.PHONY: help demo test test-long lint stubs bench sanitize $(SANITIZERS:%=sanitize-%) break-epoch dev clean distclean
 
 TAG := $(shell $(PYTHON) -c 'import sys; print(sys.implementation.cache_tag)')
 BIN := $(VENV)/bin
@@ -29,7 +30,7 @@ endef
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS="$$(printf '\t')" read -r name what; \
-		do printf '  make %-10s  %s\n' "$$name" "$$what"; done
+		do printf '  make %-11s  %s\n' "$$name" "$$what"; done
 	@printf '\n  PYTHON=python3.13 make test VENV=.venv-313: another interpreter, another environment\n'
 
 # The stamp names the version: another PYTHON makes the environment anew.
@@ -69,7 +70,7 @@ lint: $(VENV)/.with-lint ## ruff and cython-lint
 
 # The plug-ins for pytest and hypothesis are checked too, which takes both.
 stubs: $(VENV)/.with-lint $(VENV)/.with-test ## hold the .pyi files to the compiled modules
-	$(BIN)/python -m mypy.stubtest swaptable --allowlist tests/stubtest_allowlist.txt
+	$(BIN)/python -m mypy.stubtest swaptable --allowlist tests/stubtest_allowlist.txt --mypy-config-file tests/stubtest.ini
 	$(BIN)/python -m mypy --strict tests/typing_sample.py
 
 bench: $(VENV)/.with-bench ## run the benchmarks on this tree; ASV="-b alloc" picks some
@@ -78,28 +79,34 @@ bench: $(VENV)/.with-bench ## run the benchmarks on this tree; ASV="-b alloc" pi
 
 # ---- the extensions with a sanitizer each, on an interpreter that knows nothing of it
 
-CFLAGS_thread := -fsanitize=thread
-CFLAGS_address := -fsanitize=address
-CFLAGS_undefined := -fsanitize=undefined -fno-sanitize-recover=undefined
+CFLAGS_thread := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS_address := -O1 -g -fno-omit-frame-pointer -fsanitize=address
+CFLAGS_undefined := -O1 -g -fno-omit-frame-pointer -fsanitize=undefined -fno-sanitize-recover=undefined
+CFLAGS_break-epoch := -DSWAPTABLE_BREAK_EPOCH
 PRELOAD_thread := libtsan.so
 PRELOAD_address := libasan.so
 PRELOAD_undefined := libubsan.so
 # CPython leaks by itself; ours are counted by check(). A report must not be lost in a test that passes.
 RUN_ENV := TSAN_OPTIONS=exitcode=66 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OPENBLAS_NUM_THREADS=1
 
-build/sanitize-%/.installed: $(SOURCES)
-	$(call fresh_copy,build/sanitize-$*/tree)
-	$(PYTHON) -m venv --clear build/sanitize-$*/venv
-	SWAPTABLE_CFLAGS="-O1 -g -fno-omit-frame-pointer $(CFLAGS_$*)" \
-		build/sanitize-$*/venv/bin/python -m pip --disable-pip-version-check -q install "build/sanitize-$*/tree[test]"
+# Flags that are no user's: an environment of its own for each, since objects do not know what they were compiled with.
+build/special-%/.installed: $(SOURCES)
+	$(call fresh_copy,build/special-$*/tree)
+	$(PYTHON) -m venv --clear build/special-$*/venv
+	SWAPTABLE_CFLAGS="$(CFLAGS_$*)" \
+		build/special-$*/venv/bin/python -m pip --disable-pip-version-check -q install "build/special-$*/tree[test]"
 	touch $@
 
 sanitize: $(SANITIZERS:%=sanitize-%) ## the stress tests under -fsanitize=thread, address and undefined
 
 # env comes first: the preloaded library is for Python, not for the shell.
-$(SANITIZERS:%=sanitize-%): sanitize-%: build/sanitize-%/.installed
+$(SANITIZERS:%=sanitize-%): sanitize-%: build/special-%/.installed
 	env $(RUN_ENV) LD_PRELOAD="$$($(CC) -print-file-name=$(PRELOAD_$*))" \
-		build/sanitize-$*/venv/bin/python -m pytest -p no:cacheprovider tests/test_stress.py
+		build/special-$*/venv/bin/python -m pytest -p no:cacheprovider $(STRESS)
+
+# Exit 1 is a test that failed; anything else would be another mishap and prove nothing.
+break-epoch: build/special-break-epoch/.installed ## show that a build without epochs fails tests/test_epoch.py
+	build/special-break-epoch/venv/bin/python -m pytest -p no:cacheprovider tests/test_epoch.py; test $$? = 1
 
 # ----
 
