@@ -8,6 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 NAMES = [
+    "_churn",
     "_core",
     "_replay",
     "designs._design",
