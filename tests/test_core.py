@@ -24,11 +24,6 @@ from swaptable import (
 USERS_MAX = 2**32 - 1
 
 
-def known_bug(reason: str) -> pytest.MarkDecorator:
-    """A test that fails until the core is right; then the mark must go."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 def state(table: SwapTable) -> tuple:
     """Words, usage and memory: what a refused call must leave as it was."""
     return table.words(np.arange(min(len(table), 4096))).tolist(), table.usage(), table.memory()
@@ -105,7 +100,6 @@ def test_a_new_table():
     assert SwapTable(slots=10, bad=bad, header=False).alloc_many(9).tolist() == [0, 1, 2, 4, 6, 7, 8]
 
 
-@known_bug("iter(table) walks the slots and ends in SwapValueError instead of being refused")
 def test_a_table_is_no_sequence(table):
     with pytest.raises(TypeError):
         iter(table)
@@ -397,7 +391,6 @@ def test_slots_that_are_no_slots(table, name):
                 getattr(table, name)(slot, *more)
 
 
-@known_bug("a float is cut to an integer: free(1.9) frees slot 1")
 @pytest.mark.parametrize("name", ["free", "dup", "put", "cache_add", "cache_del", "zero_set", "entry"])
 def test_slots_that_are_floats(table, name):
     slot = SWAPPED if name in ("put", "cache_add") else USED
@@ -537,7 +530,6 @@ def test_none_is_no_array(table, op):
         getattr(table, op)(None, *([[]] if op == "cache_add_many" else []))
 
 
-@known_bug("pfns and shadows of floats or bools are taken for integers; slots of them are refused")
 @pytest.mark.parametrize("values", [[1.5], np.array([1.0]), [True]])
 @pytest.mark.parametrize("op", ["cache_add_many", "cache_del_many", "alloc_many"])
 def test_pfns_and_shadows_that_are_no_integers(table, values, op):

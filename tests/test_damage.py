@@ -147,7 +147,6 @@ def test_words(table, memory, what):
     assert "'used'" in said
 
 
-@pytest.mark.xfail(strict=True, reason="check() finds it, then cannot decode the word for its message")
 @pytest.mark.parametrize(("slot", "word"), [(USED, 0x10), (0, pack("bad") - 16)])
 def test_words_of_no_kind(table, memory, slot, word):
     damage(table, memory, *Inside(table, memory).word(slot), word)
@@ -174,10 +173,7 @@ def test_tables(table, memory):
         damage(table, memory, *inside.pointer(cluster), memory.read(*inside.pointer(3)))
 
 
-LATE = pytest.mark.xfail(strict=True, reason="of a table in limbo check() reads the first 8 words only")
-
-
-@pytest.mark.parametrize("word", [3, pytest.param(40, marks=LATE), pytest.param(511, marks=LATE)])
+@pytest.mark.parametrize("word", [3, 40, 511])
 def test_a_dropped_table_that_is_not_clean(table, memory, word):
     """Words of a table that waits for its next cluster must be free."""
     inside = Inside(table, memory)

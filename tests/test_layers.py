@@ -22,7 +22,7 @@ FLOORS = [
     ["writeback"],
     ["space"],
     ["designs"],
-    ["trace", "_workload", "_replay"],
+    ["trace", "_workload", "_replay", "_churn"],
     ["replay"],
     ["report"],
     ["thp_test", "cli", "pytest_plugin", "testing", "__init__"],

@@ -147,8 +147,9 @@ cdef inline int check_pool(area_t *t, census_t *s) noexcept nogil:
         return fail(s, -2, b"the pool's free tables were miscounted")
     for side in range(2):
         for n in range(t.pool.limbo[side].nr):
-            if line_or(pool_at(&t.pool, t.pool.limbo[side].stack[n])):
-                return fail(s, -2, b"a table in limbo is not clean")
+            for i in range(0, CLUSTER_SLOTS, 8):
+                if line_or(pool_at(&t.pool, t.pool.limbo[side].stack[n]) + i):
+                    return fail(s, -2, b"a table in limbo is not clean")
     return 0
 
 

@@ -791,7 +791,8 @@ cdef class SwapTable:
         listed = t.free_list.nr + t.discards.nr + t.full.nr + sum(t.nonfull[o].nr + t.frag[o].nr for o in range(ORDERS))
         size = t.slots if not t.grows else listed * CLUSTER_SLOTS
         bad = s.kinds[KIND_BAD] - ((<uint64_t>t.nr_clusters << CLUSTER_SHIFT) - t.slots)
-        used = load64(&t.used)
+        # A batch that frees tells the device once it is done: until then others may have taken the same slots again.
+        used = min(load64(&t.used), size - bad)
         return {
             "slots": size, "usable": size - bad, "used": used, "free": size - bad - used,
             "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "bad": bad,
@@ -842,7 +843,7 @@ cdef class SwapTable:
         with nogil:
             err = check_area(area(self), &s)
         if err:
-            where = f"slot {s.bad_slot}: {unpack(area_word(area(self), s.bad_slot))!r}, " if s.bad_slot >= 0 else ""
+            where = f"slot {s.bad_slot}, word {area_word(area(self), s.bad_slot):#x}, " if s.bad_slot >= 0 else ""
             raise CheckError(f"{s.why.decode()} ({where}{self.usage()}, {self.memory()})")
 
     @property

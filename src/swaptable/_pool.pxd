@@ -37,8 +37,12 @@ cdef extern from *:
     }
     static inline void unreserve(void *p, uint64_t bytes) { if (p) munmap(p, bytes); }
     static inline void give_back(void *p, uint64_t bytes) { if (bytes) madvise(p, bytes, MADV_DONTNEED); }
-    static inline void want_huge(void *p, uint64_t bytes) { if (bytes) madvise(p, bytes, MADV_HUGEPAGE); }
     static inline void want_small(void *p, uint64_t bytes) { madvise(p, bytes, MADV_NOHUGEPAGE); }
+    /* 2 MiB that are all in use: one page instead of 512, if the system can (Linux 6.1). */
+    static inline void make_huge(void *p, uint64_t bytes) {
+        madvise(p, bytes, MADV_HUGEPAGE);
+        madvise(p, bytes, 25 /* MADV_COLLAPSE */);
+    }
     #endif
     """
     const uint64_t TABLE_STRIDE
@@ -50,8 +54,8 @@ cdef extern from *:
     void *reserve(uint64_t bytes) noexcept nogil
     void unreserve(void *p, uint64_t bytes) noexcept nogil
     void give_back(void *p, uint64_t bytes) noexcept nogil
-    void want_huge(void *p, uint64_t bytes) noexcept nogil
     void want_small(void *p, uint64_t bytes) noexcept nogil
+    void make_huge(void *p, uint64_t bytes) noexcept nogil
     int sched_yield() noexcept nogil
 
 cdef enum:
@@ -72,8 +76,8 @@ cdef struct epoch_t:
     uint32_t readers1
     uint8_t pad3[60]
 
-# Tables are numbered in one stretch of reserved address space. The first 2 MiB are made of 4 KiB pages,
-# so that a small device stays small; what follows asks for huge pages and is counted in 2 MiB steps.
+# Tables are numbered in one stretch of reserved address space and touched page by page, so that none
+# is in memory that was not used; 2 MiB of them become one huge page once all are in use.
 cdef struct pool_t:
     epoch_t readers
     uint8_t lock
@@ -128,9 +132,7 @@ cdef inline int pool_init(pool_t *p, uint64_t clusters) noexcept nogil:
     if p.map == NULL or p.cold == NULL or p.limbo[0].stack == NULL or p.limbo[1].stack == NULL:
         return -1
     p.base = p.map + (huge - <uint64_t>p.map % huge) % huge
-    want_small(p.base, huge)
-    if p.max > HUGE_TABLES:
-        want_huge(p.base + huge, (p.max - HUGE_TABLES) * TABLE_STRIDE)
+    want_small(p.map, p.map_bytes)
     return 0
 
 
@@ -198,7 +200,7 @@ cdef inline uint32_t pool_warm_locked(pool_t *p) noexcept nogil:
 cdef inline uint64_t *pool_get(pool_t *p) noexcept nogil:
     """A table of 512 NULL words. Context: no other lock but a cursor's. Never fails: room is reserved."""
     cdef uint64_t *table = NULL
-    cdef uint32_t nr
+    cdef uint32_t nr, whole = 0
     while table == NULL:
         spin_lock(&p.lock)
         nr = p.free
@@ -215,6 +217,8 @@ cdef inline uint64_t *pool_get(pool_t *p) noexcept nogil:
             table = pool_at(p, p.fresh)
             poison(table)
             unpoison(table)
+            if p.fresh % HUGE_TABLES == 0 and p.nr_cold == 0:
+                whole = p.fresh             # those before are all in memory
             p.fresh += 1
         else:
             pool_advance_locked(p)      # all that is left waits for readers, who leave every few thousand slots
@@ -222,17 +226,14 @@ cdef inline uint64_t *pool_get(pool_t *p) noexcept nogil:
         spin_unlock(&p.lock)
         if table == NULL:
             sched_yield()
+    if whole:
+        make_huge(pool_at(p, whole - HUGE_TABLES), HUGE_TABLES * TABLE_STRIDE)
     return table
-
-
-cdef inline uint32_t pool_round(uint32_t nr) noexcept nogil:
-    """Tables that are in memory when the first *nr* were used: huge pages come whole."""
-    return nr if nr <= HUGE_TABLES else (nr + HUGE_TABLES - 1) // HUGE_TABLES * HUGE_TABLES
 
 
 cdef inline uint64_t pool_bytes(pool_t *p) noexcept nogil:
     """Bytes in memory for tables: in use, free, in limbo."""
-    return (pool_round(p.fresh) - p.nr_cold) * TABLE_STRIDE
+    return (p.fresh - p.nr_cold) * TABLE_STRIDE
 
 
 cdef inline uint64_t pool_side_bytes(pool_t *p) noexcept nogil:
@@ -242,7 +243,7 @@ cdef inline uint64_t pool_side_bytes(pool_t *p) noexcept nogil:
 
 cdef inline void pool_trim(pool_t *p) noexcept nogil:
     """Return the pages of free tables to the system. Context: no locks."""
-    cdef uint32_t nr, i, old, first
+    cdef uint32_t nr, i
     spin_lock(&p.lock)
     for i in range(3):
         pool_advance_locked(p)
@@ -265,15 +266,17 @@ cdef inline void pool_trim(pool_t *p) noexcept nogil:
             p.cold_high = (i >> 6) + 1
         spin_unlock(&p.lock)
     spin_lock(&p.lock)
-    old = pool_round(p.fresh)
     while p.fresh and p.cold[(p.fresh - 1) >> 6] >> ((p.fresh - 1) & 63) & 1:
         p.fresh -= 1
         p.cold[p.fresh >> 6] &= ~(<uint64_t>1 << (p.fresh & 63))
         p.nr_cold -= 1
     if p.nr_cold == 0:
         p.cold_hint = 0
-    first = p.fresh if p.fresh <= HUGE_TABLES else pool_round(p.fresh)
-    # Under the lock, since a table taken meanwhile would lose its words; trim is rare and asked for.
-    if old > first:
-        give_back(pool_at(p, first), (old - first) * TABLE_STRIDE)
+        give_back(p.cold, p.cold_high * <uint64_t>8)
+        p.cold_high = 0
+    for i in range(2):
+        if p.limbo[i].nr == 0:
+            give_back(p.limbo[i].stack, p.limbo[i].high * <uint64_t>4)
+            p.limbo[i].high = 0
+    # Under the lock, since whoever takes a table meanwhile would lose what they wrote; trim is rare and asked for.
     spin_unlock(&p.lock)
