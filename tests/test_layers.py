@@ -24,8 +24,8 @@ FLOORS = [
     ["designs"],
     ["trace", "_workload", "_replay", "_churn"],
     ["replay"],
-    ["report"],
-    ["thp_test", "cli", "pytest_plugin", "testing", "__init__"],
+    ["report", "thp_test"],
+    ["cli", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

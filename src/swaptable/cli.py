@@ -1,4 +1,4 @@
-# The command line: compare, trace, doctor.
+# The command line: compare, trace, thp-test, doctor.
 # May import everything below; nothing imports it but __main__ and the console script.
 # Used by people and scripts.
 """``swaptable``: results on stdout, progress and errors on stderr.
@@ -16,6 +16,7 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any, TextIO
 
@@ -23,21 +24,27 @@ import numpy as np
 
 from swaptable import _replay
 from swaptable._workload import Workload, load, parse_folio, parse_memory, parse_size
-from swaptable.errors import TraceError
+from swaptable.errors import SwapValueError, TraceError
 from swaptable.replay import DESIGNS, ReplayResult, design_names, replay
 from swaptable.report import render
+from swaptable.thp_test import thp_test
 
 SCHEMA = 1
 COMPARE_EXAMPLES = """examples:
   swaptable compare
   swaptable compare app.npz --memory 64M --folio 2M --design swap-table --design old --json
 """
+THP_EXAMPLES = """examples:
+  swaptable thp-test -n --seed 1
+  swaptable thp-test -a --memory 63M --json --output fallback.json
+"""
 DOCTOR_EXAMPLES = """example:
   swaptable doctor --json
 """
 MAIN_EXAMPLES = """examples:
   swaptable compare --memory 50% --folio 64K
-  swaptable doctor
+  swaptable trace record -o sort.npz -- sort big.txt
+  swaptable thp-test -n
 """
 
 
@@ -91,6 +98,21 @@ def _add_compare(subparsers: Any) -> None:
     parser.set_defaults(run=_compare)
 
 
+def _add_thp_test(subparsers: Any) -> None:
+    summary = "the kernel's thp_swap_allocator_test on a swap table"
+    parser = _command(subparsers, "thp-test", summary, THP_EXAMPLES)
+    add = parser.add_argument
+    add("-a", "--aligned", action="store_true", help="touch aligned 64 KiB blocks, not single pages")
+    add("-s", "--small", action="store_true", help="another 4 MiB in single pages")
+    add("-n", "--no-large-swapin", action="store_true", help="pages come back one by one, not as whole folios")
+    size = _checked(lambda text: parse_size(text, "size"))
+    add("--device", default="64M", type=size, metavar="SIZE", help="of the swap device (default: 64M)")
+    add("--memory", default="60M", type=size, metavar="SIZE", help="in 64 KiB folios (default: 60M)")
+    add("--iterations", default=100, type=_count, metavar="N", help="rounds (default: 100)")
+    add("--seed", default=0, type=int, metavar="N", help="of the pseudo-random choices (default: 0)")
+    parser.set_defaults(run=_thp_test)
+
+
 def _add_doctor(subparsers: Any) -> None:
     parser = _command(subparsers, "doctor", "what maintainers ask for in an issue", DOCTOR_EXAMPLES)
     parser.set_defaults(run=_doctor)
@@ -109,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     from swaptable.trace import cli as trace_cli
 
     trace_cli.add_parser(subparsers)
+    _add_thp_test(subparsers)
     _add_doctor(subparsers)
     return parser
 
@@ -184,6 +207,21 @@ def _row(result: ReplayResult) -> list[str]:
     ]
 
 
+def _thp_test(args: argparse.Namespace) -> int:
+    options = {name: getattr(args, name) for name in ("aligned", "small", "no_large_swapin", "iterations", "seed")}
+    options |= {"device": parse_size(args.device, "device"), "memory": parse_size(args.memory, "memory")}
+    with contextlib.ExitStack() as stack:
+        # Line by line as the rounds end, as the kernel's tool prints them; a report is complete when it is opened.
+        out = None if args.json else stack.enter_context(_opened(args.output))
+        rounds = thp_test(each=None if out is None else lambda done: print(done, file=out, flush=True), **options)
+    if args.json:
+        report = {"command": "thp-test", **options, "rounds": [asdict(done) | {"percent": done.percent} for done in rounds]}
+        with _opened(args.output) as out:
+            json.dump({"schema": SCHEMA} | report, out, indent=2)
+            out.write("\n")
+    return 0
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -244,7 +282,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _refuse(err: BaseException, code: int) -> int:
-    sys.stderr.write(f"swaptable: {str(err) or type(err).__name__}\n")
+    text = err.strerror if isinstance(err, SwapValueError) else str(err)
+    sys.stderr.write(f"swaptable: {text or type(err).__name__}\n")
     return code
 
 
@@ -272,6 +311,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(KeyboardInterrupt("interrupted"), 130)
     except BrokenPipeError:
         return _pipe_closed()
+    except SwapValueError as err:
+        return _refuse(err, 2)
     except (TraceError, OSError, MemoryError, RuntimeError) as err:
         return _refuse(err, 1)
     except ValueError as err:
