@@ -99,10 +99,10 @@ build/special-%/.installed: $(SOURCES)
 
 sanitize: $(SANITIZERS:%=sanitize-%) ## the stress tests under -fsanitize=thread, address and undefined
 
-# env comes first: the preloaded library is for Python, not for the shell.
+# env comes first: the preloaded library is for Python, not for the shell. -s: pytest would keep the reports to itself.
 $(SANITIZERS:%=sanitize-%): sanitize-%: build/special-%/.installed
 	env $(RUN_ENV) LD_PRELOAD="$$($(CC) -print-file-name=$(PRELOAD_$*))" \
-		build/special-$*/venv/bin/python -m pytest -p no:cacheprovider $(STRESS)
+		build/special-$*/venv/bin/python -m pytest -s -p no:cacheprovider $(STRESS)
 
 # Exit 1 is a test that failed; anything else would be another mishap and prove nothing.
 break-epoch: build/special-break-epoch/.installed ## show that a build without epochs fails tests/test_epoch.py
