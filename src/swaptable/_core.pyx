@@ -3,6 +3,7 @@
 # Used by everything above; the kernels of _core.pxd are for embedders.
 """The swap table and its slot allocator."""
 
+cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.long cimport PyLong_CheckExact
 from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
@@ -380,12 +381,12 @@ cdef int _refuse(SwapTable self, int err, int op, int64_t slot, int nr, index) e
         raise_errno(err, f"{what}: expected a slot from 0 to {area(self).slots - 1}", index)
     if (slot & (CLUSTER_SLOTS - 1)) + nr > CLUSTER_SLOTS:
         raise_errno(err, f"{what}: the run crosses the end of its cluster of {CLUSTER_SLOTS}", index)
-    reason = {
-        ENOENT: {OP_PUT: "more users given up than there are", OP_CACHE_DEL: "not in the swap cache"}.get(op, "not in use"),
-        EEXIST: "in the swap cache already", EOVERFLOW: "more users than 32 bits count", ENOMEM: "no memory for an overflow table",
-    }.get(-err, "not a slot that has users")
     words = [area_word(area(self), slot + i) for i in range(nr)]
     i = next((i for i, w in enumerate(words) if _unfit(w, op)), 0)
+    reason = {
+        ENOENT: "not in use" if words[i] == 0 else {OP_PUT: "more users given up than there are", OP_CACHE_DEL: "not in the swap cache"}.get(op),
+        EEXIST: "in the swap cache already", EOVERFLOW: "more users than 32 bits count", ENOMEM: "no memory for an overflow table",
+    }.get(-err, "not a slot that has users")
     raise_errno(err, f"{what}: {reason}; slot {slot + i} is {unpack(words[i])!r}", index)
 
 
@@ -864,6 +865,8 @@ cdef bint _unfit(uint64_t word, int op) noexcept:
     return (op == OP_CACHE_ADD and swp_tb_is_folio(word)) or (op == OP_CACHE_DEL and swp_tb_is_shadow(word))
 
 
+# Whatever cycle it is in, the list drops its tables only once it has taken their areas off its own.
+@cython.no_gc_clear
 cdef class DeviceList:
     """Several tables under the kernel's rules for swap devices.
 
