@@ -1,3 +1,4 @@
-# The asv benchmarks, a package so that they share how they measure; `python -m benchmarks` prints the gated rows.
-# Imports nothing.
-# Used by asv and by python -m benchmarks.
+# The benchmarks: bench_<what>.py, classes of time_* and track_*; `python -m benchmarks` prints the gated rows.
+# Imports nothing; each module imports what it measures.
+# Used by asv, and imported whole by continuous integration.
+"""Benchmarks for airspeed velocity."""

@@ -14,10 +14,10 @@ from .measure import BIG, REPEATS, SEED, Case, Row, in_t, interleave, take_case
 
 
 class Filled:
-    """A table that is filled and emptied over and over; its memory is there after the first time."""
+    """A table that is filled and emptied over and over, in order; its memory is there after the first time."""
 
     def __init__(self, slots: int, order: int) -> None:
-        self.table, self.order = swaptable.SwapTable(slots=slots), order
+        self.table, self.size, self.order = swaptable.SwapTable(slots=slots), slots, order
         self.runs = (slots - 512) >> order      # the header's cluster serves order 0 alone
         self.slots = np.empty(0, np.int64)
         self.shuffle = np.random.default_rng(SEED).permutation(self.runs)
@@ -29,10 +29,6 @@ class Filled:
     def free(self) -> None:
         self.table.free_many(self.slots, nr=1 << self.order)
 
-    def mix(self) -> None:
-        """Untimed: put the slots into a random order."""
-        self.slots = self.slots[self.shuffle]
-
     def alloc_each(self) -> None:
         self.live = _churn.fill(self.table, np.full(self.runs, self.order))[0]
 
@@ -41,26 +37,38 @@ class Filled:
 
     def cases(self) -> dict[str, Case]:
         """One cycle; what each case leaves is what the next one wants."""
-        n = self.runs
         return {
-            "alloc": (self.alloc, n), "free": (self.free, n),
-            "again": (self.alloc, n), "mix": (self.mix, n), "free shuffled": (self.free, n),
-            "alloc each": (self.alloc_each, n), "free each": (self.free_each, n),
+            "alloc": (self.alloc, self.runs),
+            "free": (self.free, self.runs),
+            "alloc each": (self.alloc_each, self.runs),
+            "free each": (self.free_each, self.runs),
         }
+
+
+class Shuffled(Filled):
+    """Freed in random order, which leaves the free clusters in random order too: a table of its own."""
+
+    def alloc_mixed(self) -> None:
+        self.alloc()
+        self.slots = self.slots[self.shuffle]
+
+    def cases(self) -> dict[str, Case]:
+        return {"alloc mixed": (self.alloc_mixed, self.runs), "free shuffled": (self.free, self.runs)}
 
 
 class Cold(Filled):
     """A new table each time: its memory is touched first."""
-
-    def __init__(self, slots: int, order: int) -> None:
-        super().__init__(slots, order)
-        self.size = slots
 
     def renew(self) -> None:
         self.table = swaptable.SwapTable(slots=self.size)
 
     def cases(self) -> dict[str, Case]:
         return {"new": (self.renew, 1), "cold alloc": (self.alloc, self.runs), "cold free": (self.free, self.runs)}
+
+
+def warm_cases(slots: int, order: int) -> dict[str, Case]:
+    """All of order *order*, with T."""
+    return {"T": take_case(), **Filled(slots, order).cases(), **Shuffled(slots, order).cases()}
 
 
 # order: name, unit, marks of alloc, marks of free in order, marks of free shuffled
@@ -75,7 +83,7 @@ def rows(repeats: int = REPEATS) -> list[Row]:
     """c1 to c4."""
     found = []
     for order, (alloc, free, unit, of_alloc, of_free, of_shuffled) in GATES.items():
-        series = interleave({"T": take_case(), **Filled(BIG, order).cases()}, repeats)
+        series = interleave(warm_cases(BIG, order), repeats)
         cold = interleave({"T": take_case(), **Cold(BIG, order).cases()}, 3)
         found += [
             in_t(series, "alloc", alloc, f"order {order} alloc, batch, {unit}", *of_alloc),
@@ -109,7 +117,7 @@ class AllocFree:
         self.filled.free_each()
 
     def _in_t(self, case: str) -> float:
-        return interleave({"T": take_case(), **self.filled.cases()}).ratio(case, "T")
+        return interleave(warm_cases(self.filled.size, self.filled.order)).ratio(case, "T")
 
     def track_alloc(self, order: int, slots: int) -> float:
         return self._in_t("alloc")

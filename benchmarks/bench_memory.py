@@ -27,9 +27,10 @@ def bytes_empty(slots: int) -> int:
 def rows(repeats: int = REPEATS) -> list[Row]:
     """m1 and m2."""
     empty = bytes_empty(MOST)
+    size = f"{empty >> 10} KiB"
     return [
         Row("m1", "2^23 slots, all in use", bytes_full(BIG), "B/slot", gate=8.6, stretch=8.2),
-        Row("m2", "2^32 - 1 slots, none used", empty / MOST, "B/slot", gate=0.25, stretch=0.14, note=f"{empty >> 10} KiB"),
+        Row("m2", "2^32 - 1 slots, none used", empty / MOST, "B/slot", gate=0.25, stretch=0.14, note=size),
     ]
 
 
