@@ -14,8 +14,20 @@ from swaptable._pool cimport *
 cdef extern from *:
     """
     #define MAX_SLOTS 0xffffffffULL
+    #ifndef SWAPTABLE_AREA
+    #define SWAPTABLE_AREA
+    #define BLOCK 8         /* slots that a look-up compares at once */
+    static inline int same_cluster(const int64_t *slots) {
+        uint64_t differ = slots[0] ^ slots[BLOCK - 1];
+        if (differ >> 9) return 0;
+        for (int i = 1; i < BLOCK - 1; i++) differ |= slots[0] ^ slots[i];
+        return differ >> 9 == 0;
+    }
+    #endif
     """
     const uint64_t MAX_SLOTS
+    const int BLOCK
+    int same_cluster(const int64_t *slots) noexcept nogil
 
 cdef extern from "<stdlib.h>":
     void *aligned_alloc(size_t alignment, size_t size) noexcept nogil
@@ -840,9 +852,30 @@ cdef inline int area_cached(area_t *t, int64_t slot, int nr) noexcept nogil:
     return err
 
 
+cdef inline void prefetch_ahead(area_t *t, const int64_t *slots, int64_t k, int64_t n) noexcept nogil:
+    """Ask for the word of the element that is AHEAD_READ after *k*, unless it is in *k*'s cluster. Context: an epoch."""
+    cdef int64_t ahead
+    if k + AHEAD_READ < n:
+        ahead = slots[k + AHEAD_READ]
+        if ahead >> CLUSTER_SHIFT != slots[k] >> CLUSTER_SHIFT and <uint64_t>ahead < t.slots:
+            prefetch_read(<uint64_t *>load_ptr(&t.tables[ahead >> CLUSTER_SHIFT]) + (ahead & (CLUSTER_SLOTS - 1)))
+
+
+cdef inline bint lookup_block(area_t *t, const int64_t *slots, uint64_t *out) noexcept nogil:
+    """Words of BLOCK slots, if they are all of one cluster that is in range to its end. Context: an epoch."""
+    cdef uint64_t *words
+    cdef int j
+    if not same_cluster(slots) or <uint64_t>(slots[0] | (CLUSTER_SLOTS - 1)) >= t.slots:
+        return False
+    words = <uint64_t *>load_ptr(&t.tables[slots[0] >> CLUSTER_SHIFT])
+    for j in range(BLOCK):
+        out[j] = load_relaxed(words + (slots[j] & (CLUSTER_SLOTS - 1))) if words != NULL else 0
+    return True
+
+
 cdef inline int64_t lookup(area_t *t, const int64_t *slots, uint64_t *out, int64_t n) noexcept nogil:
     """Words of many slots, without locks. Return: how many were in range before the first that was not."""
-    cdef int64_t k = 0, end, ahead
+    cdef int64_t k = 0, end
     cdef uint64_t *words
     cdef uint64_t slot
     cdef uint32_t epoch
@@ -850,10 +883,11 @@ cdef inline int64_t lookup(area_t *t, const int64_t *slots, uint64_t *out, int64
         end = n if n - k <= READ_BATCH else k + READ_BATCH
         epoch = epoch_enter(&t.pool.readers)
         while k < end:
+            prefetch_ahead(t, slots, k, n)
+            if k + BLOCK <= end and lookup_block(t, slots + k, out + k):
+                k += BLOCK
+                continue
             slot = <uint64_t>slots[k]
-            ahead = k + AHEAD_READ
-            if ahead < n and slots[ahead] >> CLUSTER_SHIFT != <int64_t>(slot >> CLUSTER_SHIFT) and <uint64_t>slots[ahead] < t.slots:
-                prefetch_read(<uint64_t *>load_ptr(&t.tables[slots[ahead] >> CLUSTER_SHIFT]) + (slots[ahead] & (CLUSTER_SLOTS - 1)))
             if slot >= t.slots:
                 epoch_exit(&t.pool.readers, epoch)
                 return k
