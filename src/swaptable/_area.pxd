@@ -785,16 +785,81 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
     return k
 
 
+cdef inline uint64_t stepped(uint64_t word, int op, uint64_t users) noexcept nogil:
+    """*word* with so many users more or fewer; 0 where it takes more than a store: overflow table, freeing, refusal."""
+    cdef uint64_t count = swp_tb_count(word)
+    if not swp_tb_counts(word) or count == COUNT_MAX:
+        return 0
+    if op == OP_DUP:
+        return word + users * COUNT_ONE if count + users < COUNT_MAX else 0
+    return word - users * COUNT_ONE if count > users or (count == users and swp_tb_is_folio(word)) else 0
+
+
+cdef inline bint step_locked(area_t *t, uint32_t i, unsigned int off, update_t *u, uint64_t **table, swap_stat_t *st) noexcept nogil:
+    """Do *u* to one slot if a store is all it takes; *table* is what the cluster no longer needs then. Context: cluster lock."""
+    cdef cluster_t *ci = &t.clusters[i]
+    cdef uint64_t *words = t.tables[i]
+    cdef uint64_t word
+    if words == NULL:
+        return False
+    if u.op == OP_FREE:
+        if ci.extend != NULL or not swp_tb_counts(words[off]):
+            return False
+        store_relaxed(words + off, 0)
+        slot_freed(ci, words, off)
+        ci.count -= 1
+        table[0] = after_free(t, i, st)
+        return True
+    word = stepped(words[off], u.op, u.arg)
+    if word:
+        store_relaxed(words + off, word)
+    return word != 0
+
+
+cdef inline int64_t step_singles(area_t *t, const int64_t *slots, int64_t k, int64_t n, update_t *u, swap_stat_t *st) noexcept nogil:
+    """Do *u* to slots of ever other clusters, from element *k* on, while a store each is all it takes.
+
+    Context: takes and drops cluster and list locks. Return: the first element that is left to `update_cluster`.
+    """
+    cdef int64_t begin = k
+    cdef uint32_t i
+    cdef bint done = True
+    cdef uint64_t *table = NULL
+    while done and k < n and <uint64_t>slots[k] < t.slots and (k + 1 == n or (slots[k] ^ slots[k + 1]) >> CLUSTER_SHIFT):
+        if k + AHEAD_WRITE < n:
+            prefetch_slot(t, slots[k + AHEAD_WRITE])
+        i = <uint32_t>(slots[k] >> CLUSTER_SHIFT)
+        if load_ptr(&t.tables[i]) == NULL:
+            break
+        st.lock_waits += spin_lock(&t.clusters[i].lock)
+        done = step_locked(t, i, slots[k] & (CLUSTER_SLOTS - 1), u, &table, st)
+        spin_unlock(&t.clusters[i].lock)
+        if table != NULL:
+            pool_put(&t.pool, table)
+            table = NULL
+        k += done
+    st.cluster_locks += k - begin
+    st.words += k - begin
+    return k
+
+
 cdef inline int update(area_t *t, const int64_t *slots, int64_t n, int64_t *done, update_t *u, swap_stat_t *st) noexcept nogil:
     """Do *u* to every run in turn, until one is refused.
 
     Context: takes and drops cluster and list locks. Return: 0 or -errno; *done* runs were done.
     """
     cdef int err = -EINVAL if <unsigned int>(u.nr - 1) >= CLUSTER_SLOTS else 0
-    cdef int64_t k = 0, freed = 0
+    cdef int64_t k = 0, begin, freed = 0
     cdef uint32_t *spare = NULL
+    cdef bint simple = u.nr == 1 and (u.op == OP_FREE or u.op == OP_DUP or u.op == OP_PUT)
     u.most = PFN_MAX if u.op == OP_CACHE_ADD or u.op == OP_RECLAIM else SHADOW_MAX if u.op == OP_CACHE_DEL else USERS_MAX
     while k < n and err == 0:
+        if simple:
+            begin = k
+            k = step_singles(t, slots, k, n, u, st)
+            freed += k - begin if u.op == OP_FREE else 0
+            if k == n:
+                break
         if <uint64_t>slots[k] >= t.slots:
             err = -EINVAL
             break
