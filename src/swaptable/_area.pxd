@@ -838,7 +838,7 @@ cdef inline int64_t step_singles(area_t *t, const int64_t *slots, int64_t k, int
             pool_put(&t.pool, table)
             table = NULL
         k += done
-    st.cluster_locks += k - begin
+    st.cluster_locks += k - begin + (not done)
     st.words += k - begin
     return k
 
