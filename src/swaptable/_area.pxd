@@ -1065,10 +1065,49 @@ cdef inline void place_bad(area_t *t) noexcept nogil:
                 cluster_move(t, i, LIST_FULL if t.clusters[i].count == CLUSTER_SLOTS else LIST_NONFULL, 0, &st)
 
 
+cdef struct bytes_t:        # memory by kind
+    uint64_t tables, clusters, overflow, limbo, pool, fixed
+
+
+cdef inline void area_memory(area_t *t, bytes_t *b) noexcept nogil:
+    """Bytes of memory held, each counted where it was allocated. Context: takes and drops the list and the pool's lock."""
+    cdef pool_t *p = &t.pool
+    b.fixed = sizeof(area_t) + t.cpus * sizeof(cpu_t) + touched_map_bytes(t.nr_clusters)
+    b.overflow = <uint64_t>load64(&t.extend_bytes)
+    spin_lock(&t.list_lock)
+    b.clusters = t.touched_bytes
+    spin_unlock(&t.list_lock)
+    spin_lock(&p.lock)
+    b.tables = p.nr_live * TABLE_STRIDE
+    b.pool = p.nr_free * TABLE_STRIDE
+    b.limbo = (p.limbo[0].nr + p.limbo[1].nr) * TABLE_STRIDE + pool_side_bytes(p)
+    spin_unlock(&p.lock)
+
+
 cdef inline uint64_t area_bytes(area_t *t) noexcept nogil:
-    """Bytes of memory held, each counted where it was allocated."""
-    return (sizeof(area_t) + t.cpus * sizeof(cpu_t) + touched_map_bytes(t.nr_clusters) + t.touched_bytes
-            + pool_bytes(&t.pool) + pool_side_bytes(&t.pool) + <uint64_t>load64(&t.extend_bytes))
+    cdef bytes_t b
+    area_memory(t, &b)
+    return b.tables + b.clusters + b.overflow + b.limbo + b.pool + b.fixed
+
+
+cdef struct lists_t:        # clusters by list
+    uint32_t free, discard, full
+    uint32_t nonfull[ORDERS]
+    uint32_t frag[ORDERS]
+
+
+cdef inline uint32_t area_lists(area_t *t, lists_t *l) noexcept nogil:
+    """Lengths of the lists at one moment, and their sum. Context: takes and drops the list lock."""
+    cdef uint32_t sum
+    cdef int o
+    spin_lock(&t.list_lock)
+    l.free, l.discard, l.full = t.free_list.nr, t.discards.nr, t.full.nr
+    sum = l.free + l.discard + l.full
+    for o in range(ORDERS):
+        l.nonfull[o], l.frag[o] = t.nonfull[o].nr, t.frag[o].nr
+        sum += l.nonfull[o] + l.frag[o]
+    spin_unlock(&t.list_lock)
+    return sum
 
 
 cdef inline uint64_t touched_map_bytes(uint32_t clusters) noexcept nogil:

@@ -785,11 +785,12 @@ cdef class SwapTable:
         Runtime: reads every table in use; beside other threads the figures are of slightly different moments.
         """
         cdef census_t s
+        cdef lists_t lists
+        cdef uint32_t listed
         cdef area_t *t = area(self)
-        cdef int o
         with nogil:
             count_kinds(t, &s)
-        listed = t.free_list.nr + t.discards.nr + t.full.nr + sum(t.nonfull[o].nr + t.frag[o].nr for o in range(ORDERS))
+            listed = area_lists(t, &lists)
         size = t.slots if not t.grows else listed * CLUSTER_SLOTS
         bad = s.kinds[KIND_BAD] - ((<uint64_t>t.nr_clusters << CLUSTER_SHIFT) - t.slots)
         # A batch that frees tells the device once it is done: until then others may have taken the same slots again.
@@ -799,8 +800,8 @@ cdef class SwapTable:
             "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "bad": bad,
             "clusters": {
                 "untouched": (t.nr_clusters if not t.grows else listed) - listed,
-                "free": t.free_list.nr, "discard": t.discards.nr, "full": t.full.nr,
-                "nonfull": [t.nonfull[o].nr for o in range(ORDERS)], "frag": [t.frag[o].nr for o in range(ORDERS)],
+                "free": lists.free, "discard": lists.discard, "full": lists.full,
+                "nonfull": list(lists.nonfull), "frag": list(lists.frag),
             },
         }
 
@@ -814,15 +815,10 @@ cdef class SwapTable:
             that were touched), ``overflow`` (counts beyond 14), ``limbo`` (dropped tables that a reader may
             still see), ``pool`` (free tables kept for the next cluster, until `trim`), ``fixed`` (the rest).
         """
-        cdef area_t *t = area(self)
-        live = t.pool.nr_live * <uint64_t>TABLE_STRIDE
-        limbo = (t.pool.limbo[0].nr + t.pool.limbo[1].nr) * <uint64_t>TABLE_STRIDE
-        fixed = sizeof(area_t) + t.cpus * sizeof(cpu_t) + touched_map_bytes(t.nr_clusters)
-        return {
-            "tables": live, "clusters": t.touched_bytes, "overflow": load64(&t.extend_bytes),
-            "limbo": limbo + pool_side_bytes(&t.pool), "pool": pool_bytes(&t.pool) - live - limbo, "fixed": fixed,
-            "total": area_bytes(t),
-        }
+        cdef bytes_t b
+        area_memory(area(self), &b)
+        by_kind = dict(b)
+        return by_kind | {"total": sum(by_kind.values())}
 
     def stats(self):
         """Counts since the table was made: locks taken and waited for, clusters visited, words written.

@@ -231,12 +231,8 @@ cdef inline uint64_t *pool_get(pool_t *p) noexcept nogil:
     return table
 
 
-cdef inline uint64_t pool_bytes(pool_t *p) noexcept nogil:
-    """Bytes in memory for tables: in use, free, in limbo."""
-    return (p.fresh - p.nr_cold) * TABLE_STRIDE
-
-
 cdef inline uint64_t pool_side_bytes(pool_t *p) noexcept nogil:
+    """What the pool's own notes take. Context: the pool's lock."""
     cdef uint64_t pages = (p.limbo[0].high + 1023) // 1024 + (p.limbo[1].high + 1023) // 1024
     return (pages + (p.cold_high + 511) // 512) * 4096
 
