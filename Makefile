@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 SANITIZERS := thread address undefined
-STRESS := $(wildcard tests/test_stress.py tests/test_epoch.py)
+STRESS := $(wildcard tests/test_stress.py tests/test_devices_stress.py tests/test_reclaim.py tests/test_epoch.py)
+STRESS_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -87,7 +88,7 @@ PRELOAD_thread := libtsan.so
 PRELOAD_address := libasan.so
 PRELOAD_undefined := libubsan.so
 # CPython leaks by itself; ours are counted by check(). A report must not be lost in a test that passes.
-RUN_ENV := TSAN_OPTIONS=exitcode=66 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OPENBLAS_NUM_THREADS=1
+RUN_ENV := SWAPTABLE_STRESS_SECONDS=$(STRESS_SECONDS) TSAN_OPTIONS=exitcode=66 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OPENBLAS_NUM_THREADS=1
 
 # Flags that are no user's: an environment of its own for each, since objects do not know what they were compiled with.
 build/special-%/.installed: $(SOURCES)

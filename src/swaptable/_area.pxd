@@ -52,10 +52,8 @@ cdef struct area_t
 ctypedef int (*reclaim_t)(void *arg, int64_t slot, uint64_t pfn) noexcept nogil
 # Tells a list of devices that one of its own became full, or is full no longer.
 ctypedef void (*fullness_t)(void *devices, int kind) noexcept nogil
-
-cdef struct total_t:        # of all swap: vm_swap_full() is more than half of it used
-    int64_t used
-    int64_t usable
+# Is more than half of all swap of a list used?
+ctypedef bint (*half_used_t)(void *devices) noexcept nogil
 
 cdef struct cpu_t:          # its lock is the first in the order cursor, cluster, list
     uint8_t lock
@@ -78,11 +76,12 @@ cdef struct area_t:
     int64_t usable
     reclaim_t reclaim       # or NULL
     void *reclaim_arg
-    # of the list of devices that the area is in, if any
+    # of the list of devices that the area is in, if any; under devices_lock
+    uint8_t devices_lock
     int kind
     void *devices
     fullness_t fullness
-    total_t *total
+    half_used_t half_used
     uint8_t pad0[64]
     # under list_lock
     uint8_t list_lock
@@ -229,20 +228,28 @@ cdef inline uint32_t isolate_fresh(area_t *t, swap_stat_t *st) noexcept nogil:
     return i
 
 
+cdef inline void tell_fullness(area_t *t) noexcept nogil:
+    # The lock keeps the list from going away meanwhile.
+    spin_lock(&t.devices_lock)
+    if t.devices != NULL:
+        t.fullness(t.devices, t.kind)
+    spin_unlock(&t.devices_lock)
+
+
 cdef inline void used_add(area_t *t, int64_t n) noexcept nogil:
     """Count slots taken or given back. Context: no cluster or list lock."""
     cdef int64_t now = add64(&t.used, n)
-    if t.devices != NULL:
-        add64(&t.total.used, n)
-        if now == t.usable or now - n == t.usable:
-            t.fullness(t.devices, t.kind)
+    if (now >= t.usable) != (now - n >= t.usable):
+        tell_fullness(t)
 
 
 cdef inline bint swap_full(area_t *t) noexcept nogil:
     """More than half of all swap is used: slots that only the swap cache holds are worth asking for."""
-    if t.devices != NULL:
-        return load64(&t.total.used) * 2 > load64(&t.total.usable)
-    return load64(&t.used) * 2 > t.usable
+    cdef bint half
+    spin_lock(&t.devices_lock)
+    half = t.half_used(t.devices) if t.devices != NULL else load64(&t.used) * 2 > t.usable
+    spin_unlock(&t.devices_lock)
+    return half
 
 
 # ---- allocation, by the kernel's rules (mm/swapfile.c, cluster_alloc_swap_entry, 6.18)

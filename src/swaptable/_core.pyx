@@ -8,10 +8,10 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Rel
 from cpython.long cimport PyLong_CheckExact
 from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from swaptable._area cimport *
-from swaptable._atomic cimport load64, spin_unlock
+from swaptable._atomic cimport load64, spin_lock, spin_unlock
 from swaptable._check cimport *
 from swaptable._devices cimport *
 from swaptable._cluster cimport *
@@ -998,17 +998,26 @@ cdef class DeviceList:
     @property
     def used(self):
         """Slots in use on all devices."""
-        return load64(&self.d.total.used)
+        cdef int64_t usable
+        return devices_used(self.d, &usable)
 
     @property
     def usable(self):
         """Slots that all devices have."""
-        return load64(&self.d.total.usable)
+        cdef int64_t usable
+        devices_used(self.d, &usable)
+        return usable
 
     @property
     def available(self):
         """Types of the devices that have a free slot, in the order in which they will be searched."""
-        return [self.d.avail[i] for i in range(self.d.nr_avail)]
+        cdef uint8_t[MAX_DEVICES] kinds
+        cdef int n
+        spin_lock(&self.d.lock)
+        n = self.d.nr_avail
+        memcpy(kinds, self.d.avail, MAX_DEVICES)
+        spin_unlock(&self.d.lock)
+        return [kinds[i] for i in range(n)]
 
     def __len__(self):
         return sum(t is not None for t in self.tables)

@@ -13,13 +13,12 @@ cdef enum:
     MAX_DEVICES = 32            # a swap type has 5 bits
 
 cdef struct devices_t:
-    uint8_t lock                # of what follows; inside every other lock
+    uint8_t lock                # of what follows; the innermost
     int nr_avail
     uint8_t avail[MAX_DEVICES]  # types of devices with a free slot, best first
     bint listed[MAX_DEVICES]
     int priority[MAX_DEVICES]
     area_t *areas[MAX_DEVICES]  # NULL: no such type
-    total_t total
     uint64_t lock_waits
     int cpus
     cpu_t *cpu
@@ -58,6 +57,25 @@ cdef inline void devices_fullness(void *devices, int kind) noexcept nogil:
         elif not full and not d.listed[kind]:
             avail_add_locked(d, kind)
     spin_unlock(&d.lock)
+
+
+cdef inline int64_t devices_used(devices_t *d, int64_t *usable) noexcept nogil:
+    """Slots in use on all devices, and how many there are."""
+    cdef int64_t used = 0
+    cdef int kind
+    usable[0] = 0
+    spin_lock(&d.lock)
+    for kind in range(MAX_DEVICES):
+        if d.areas[kind] != NULL:
+            used += load64(&d.areas[kind].used)
+            usable[0] += d.areas[kind].usable
+    spin_unlock(&d.lock)
+    return used
+
+
+cdef inline bint devices_half_used(void *devices) noexcept nogil:
+    cdef int64_t usable
+    return devices_used(<devices_t *>devices, &usable) * 2 > usable
 
 
 cdef inline area_t *next_device(devices_t *d, uint32_t *allowed, swap_stat_t *st) noexcept nogil:
@@ -148,20 +166,24 @@ cdef inline devices_t *devices_new(int cpus) noexcept nogil:
 cdef inline int devices_add(devices_t *d, area_t *t, int priority) noexcept nogil:
     """Return: the lowest type that is not taken, or -ENOSPC when all are, -EINVAL when the area is in a list."""
     cdef int kind = 0
-    if t.devices != NULL:
+    cdef bint elsewhere
+    spin_lock(&t.devices_lock)
+    elsewhere = t.devices != NULL
+    spin_unlock(&t.devices_lock)
+    if elsewhere:
         return -EINVAL
     spin_lock(&d.lock)
     while kind < MAX_DEVICES and d.areas[kind] != NULL:
         kind += 1
     if kind < MAX_DEVICES:
         d.areas[kind], d.priority[kind] = t, priority
-        add64(&d.total.used, load64(&t.used))
-        add64(&d.total.usable, t.usable)
-        t.kind, t.total, t.fullness, t.devices = kind, &d.total, devices_fullness, d
     spin_unlock(&d.lock)
     if kind == MAX_DEVICES:
         return -ENOSPC
-    devices_fullness(d, kind)
+    spin_lock(&t.devices_lock)
+    t.kind, t.fullness, t.half_used, t.devices = kind, devices_fullness, devices_half_used, d
+    spin_unlock(&t.devices_lock)
+    tell_fullness(t)
     return kind
 
 
@@ -169,13 +191,13 @@ cdef inline void devices_remove(devices_t *d, int kind) noexcept nogil:
     """Take a device off the list; no allocation is served from it once this returns."""
     cdef area_t *t = d.areas[kind]
     cdef int i, o
+    spin_lock(&t.devices_lock)
+    t.devices = NULL
+    spin_unlock(&t.devices_lock)
     spin_lock(&d.lock)
     if d.listed[kind]:
         avail_del_locked(d, kind)
     d.areas[kind] = NULL
-    add64(&d.total.used, -load64(&t.used))
-    add64(&d.total.usable, -t.usable)
-    t.devices = NULL
     spin_unlock(&d.lock)
     for i in range(d.cpus):     # whoever searches holds a cursor lock
         spin_lock(&d.cpu[i].lock)
