@@ -38,6 +38,7 @@ cdef enum:
     READ_BATCH = 4096       # slots that a reader looks up before it lets an epoch pass
     AHEAD_READ = 24         # prefetch distances, in elements
     AHEAD_WRITE = 16
+    PARTS = 8               # of the count of used slots
 
 cdef enum:
     OP_FREE, OP_DUP, OP_PUT, OP_CACHE_ADD, OP_CACHE_DEL, OP_ZERO_SET, OP_ZERO_CLEAR, OP_RECLAIM
@@ -60,6 +61,10 @@ cdef struct cpu_t:          # its lock is the first in the order cursor, cluster
     int64_t next[ORDERS]    # slot after the last allocation, or NO_CURSOR
     area_t *dev[ORDERS]     # the device of that slot
     uint8_t pad[24]
+
+cdef struct part_t:         # one line of a count, so that threads in clusters of their own share none
+    int64_t nr
+    uint8_t pad[56]
 
 cdef struct area_t:
     # constant once made
@@ -95,7 +100,8 @@ cdef struct area_t:
     uint64_t touched_bytes  # of cluster array and table pointers
     uint8_t pad1[64]
     # atomic
-    int64_t used
+    part_t used[PARTS]      # by cluster
+    uint32_t off_list       # full, and off the list of devices for that: whoever frees must tell
     int64_t extend_bytes
     uint8_t pad2[64]
     cpu_t global_cpu        # the cursors of a rotational device
@@ -236,10 +242,23 @@ cdef inline void tell_fullness(area_t *t) noexcept nogil:
     spin_unlock(&t.devices_lock)
 
 
-cdef inline void used_add(area_t *t, int64_t n) noexcept nogil:
-    """Count slots taken or given back. Context: no cluster or list lock."""
-    cdef int64_t now = add64(&t.used, n)
-    if (now >= t.usable) != (now - n >= t.usable):
+cdef inline int64_t used_of(area_t *t) noexcept nogil:
+    """Slots in use; beside other threads, of slightly different moments."""
+    cdef int64_t used = 0
+    cdef int i
+    for i in range(PARTS):
+        used += load64(&t.used[i].nr)
+    return used
+
+
+cdef inline void used_add(area_t *t, int64_t n, int64_t slot) noexcept nogil:
+    """Count slots taken or given back, the first of them *slot*. Context: no cluster or list lock.
+
+    Whoever takes a device off the list sets off_list and then looks at the count again; here the count
+    changes first. One of the two sees the other.
+    """
+    add64(&t.used[(slot >> CLUSTER_SHIFT) & (PARTS - 1)].nr, n)
+    if load_ptr(&t.devices) != NULL and (load32(&t.off_list) != 0 if n < 0 else used_of(t) >= t.usable):
         tell_fullness(t)
 
 
@@ -247,7 +266,7 @@ cdef inline bint swap_full(area_t *t) noexcept nogil:
     """More than half of all swap is used: slots that only the swap cache holds are worth asking for."""
     cdef bint half
     spin_lock(&t.devices_lock)
-    half = t.half_used(t.devices) if t.devices != NULL else load64(&t.used) * 2 > t.usable
+    half = t.half_used(t.devices) if t.devices != NULL else used_of(t) * 2 > t.usable
     spin_unlock(&t.devices_lock)
     return half
 
@@ -505,7 +524,7 @@ cdef inline bint alloc_step(area_t *t, cpu_t *c, request_t *r, bint cursor, swap
     if r.done == begin:
         return False
     st.words += (r.done - begin) << r.order
-    used_add(t, (r.done - begin) << r.order)
+    used_add(t, (r.done - begin) << r.order, r.out[begin])
     return True
 
 
@@ -878,7 +897,7 @@ cdef inline int update(area_t *t, const int64_t *slots, int64_t n, int64_t *done
                 err = 0
     free(spare)
     if freed:
-        used_add(t, -freed)
+        used_add(t, -freed, slots[0])
     done[0] = k
     return err
 

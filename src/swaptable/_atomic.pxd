@@ -40,10 +40,11 @@ cdef extern from *:
     static inline uint32_t peek32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
     static inline void poke32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     static inline int64_t add32(uint32_t *p, int32_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
-    static inline int64_t load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
-    static inline int64_t add64(int64_t *p, int64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
-    static inline void *load_ptr(void *p) { return __atomic_load_n((void **)p, __ATOMIC_ACQUIRE); }
+    static inline int64_t load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+    static inline int64_t add64(int64_t *p, int64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
+    static inline void *load_ptr(void *p) { return __atomic_load_n((void **)p, __ATOMIC_SEQ_CST); }
     static inline void store_ptr(void *p, void *v) { __atomic_store_n((void **)p, v, __ATOMIC_RELEASE); }
+    static inline void store_ptr_sc(void *p, void *v) { __atomic_store_n((void **)p, v, __ATOMIC_SEQ_CST); }
     #define prefetch_read(p) __builtin_prefetch((const void *)(p), 0)
     #define prefetch_write(p) __builtin_prefetch((const void *)(p), 1)
     #endif
@@ -62,6 +63,7 @@ cdef extern from *:
     int64_t add64(int64_t *p, int64_t v) noexcept nogil
     void *load_ptr(void *p) noexcept nogil
     void store_ptr(void *p, void *v) noexcept nogil
+    void store_ptr_sc(void *p, void *v) noexcept nogil
     void prefetch_read(const void *p) noexcept nogil
     void prefetch_write(const void *p) noexcept nogil
     int ctz64 "__builtin_ctzll"(uint64_t x) noexcept nogil

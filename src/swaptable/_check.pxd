@@ -122,7 +122,7 @@ cdef inline int check_area(area_t *t, census_t *s) noexcept nogil:
         listed += n
     if listed != <int64_t>s.touched_clusters:
         return fail(s, -2, b"a cluster is on no list")
-    if s.used != t.used or s.tables != t.pool.nr_live or s.extends * CLUSTER_SLOTS * 4 != <uint64_t>t.extend_bytes:
+    if s.used != used_of(t) or s.tables != t.pool.nr_live or s.extends * CLUSTER_SLOTS * 4 != <uint64_t>t.extend_bytes:
         return fail(s, -2, b"used slots, tables or overflow tables were miscounted")
     if t.pool.fresh != t.pool.nr_live + t.pool.nr_free + t.pool.nr_cold + t.pool.limbo[0].nr + t.pool.limbo[1].nr:
         return fail(s, -2, b"a table is lost")

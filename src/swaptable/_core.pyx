@@ -78,7 +78,7 @@ cdef int table_cached(table_t *t, int64_t slot, int nr) noexcept nogil:
 
 
 cdef int64_t table_used(table_t *t) noexcept nogil:
-    return load64(&(<area_t *>t).used)
+    return used_of(<area_t *>t)
 
 
 cdef int64_t table_usable(table_t *t) noexcept nogil:
@@ -353,7 +353,7 @@ cdef Py_ssize_t count_arg(value) except -1:
 
 
 cdef int _full(SwapTable self, int order) except -1:
-    raise_errno(ENOSPC, f"no room at order {order}: {load64(&area(self).used)} of {area(self).usable} slots are used"
+    raise_errno(ENOSPC, f"no room at order {order}: {used_of(area(self))} of {area(self).usable} slots are used"
                 + ("" if area(self).block or not order else ", and the device is no block device"))
 
 
@@ -794,7 +794,7 @@ cdef class SwapTable:
         size = t.slots if not t.grows else listed * CLUSTER_SLOTS
         bad = s.kinds[KIND_BAD] - ((<uint64_t>t.nr_clusters << CLUSTER_SHIFT) - t.slots)
         # A batch that frees tells the device once it is done: until then others may have taken the same slots again.
-        used = min(load64(&t.used), size - bad)
+        used = min(used_of(t), size - bad)
         return {
             "slots": size, "usable": size - bad, "used": used, "free": size - bad - used,
             "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "bad": bad,
@@ -849,7 +849,7 @@ cdef class SwapTable:
 
     def __repr__(self):
         size = "None" if area(self).grows else str(area(self).slots)
-        return f"SwapTable(slots={size}, used={load64(&area(self).used)}, cpus={area(self).cpus})"
+        return f"SwapTable(slots={size}, used={used_of(area(self))}, cpus={area(self).cpus})"
 
 
 cdef bint _unfit(uint64_t word, int op) noexcept:
@@ -1034,8 +1034,8 @@ cdef class DeviceList:
             if table is None:
                 continue
             table.check()
-            used += area(<SwapTable>table).used
-            if self.d.listed[kind] != (area(<SwapTable>table).used < area(<SwapTable>table).usable):
+            used += used_of(area(<SwapTable>table))
+            if self.d.listed[kind] != (used_of(area(<SwapTable>table)) < area(<SwapTable>table).usable):
                 raise CheckError(f"swap type {kind}: listed as available: {bool(self.d.listed[kind])}, but {table!r}")
         priorities = [self.d.priority[kind] for kind in self.available]
         if used != self.used or priorities != sorted(priorities, reverse=True) or len(set(self.available)) != len(priorities):

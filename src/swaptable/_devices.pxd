@@ -48,14 +48,16 @@ cdef inline void avail_add_locked(devices_t *d, int kind) noexcept nogil:
 cdef inline void devices_fullness(void *devices, int kind) noexcept nogil:
     """A device became full or is full no longer: see which it is now, and list it accordingly."""
     cdef devices_t *d = <devices_t *>devices
-    cdef bint full
+    cdef area_t *t
     spin_lock(&d.lock)
-    if d.areas[kind] != NULL:
-        full = load64(&d.areas[kind].used) >= d.areas[kind].usable
-        if full and d.listed[kind]:
-            avail_del_locked(d, kind)
-        elif not full and not d.listed[kind]:
-            avail_add_locked(d, kind)
+    t = d.areas[kind]
+    if t != NULL and d.listed[kind] and used_of(t) >= t.usable:
+        avail_del_locked(d, kind)
+        store32(&t.off_list, 1)
+    # Looked at again: what was freed before off_list was set has told nobody.
+    if t != NULL and not d.listed[kind] and used_of(t) < t.usable:
+        avail_add_locked(d, kind)
+        store32(&t.off_list, 0)
     spin_unlock(&d.lock)
 
 
@@ -67,7 +69,7 @@ cdef inline int64_t devices_used(devices_t *d, int64_t *usable) noexcept nogil:
     spin_lock(&d.lock)
     for kind in range(MAX_DEVICES):
         if d.areas[kind] != NULL:
-            used += load64(&d.areas[kind].used)
+            used += used_of(d.areas[kind])
             usable[0] += d.areas[kind].usable
     spin_unlock(&d.lock)
     return used
@@ -122,7 +124,7 @@ cdef inline area_t *devices_step(devices_t *d, cpu_t *c, request_t *r, uint32_t 
         from_cursor(t, c, r, st)
         if r.done > begin:
             st.words += (r.done - begin) << r.order
-            used_add(t, (r.done - begin) << r.order)
+            used_add(t, (r.done - begin) << r.order, r.out[begin])
             return t
     while True:
         t = next_device(d, &allowed, st)
@@ -181,7 +183,8 @@ cdef inline int devices_add(devices_t *d, area_t *t, int priority) noexcept nogi
     if kind == MAX_DEVICES:
         return -ENOSPC
     spin_lock(&t.devices_lock)
-    t.kind, t.fullness, t.half_used, t.devices = kind, devices_fullness, devices_half_used, d
+    t.kind, t.fullness, t.half_used, t.off_list = kind, devices_fullness, devices_half_used, 1
+    store_ptr_sc(&t.devices, d)
     spin_unlock(&t.devices_lock)
     tell_fullness(t)
     return kind
@@ -192,7 +195,7 @@ cdef inline void devices_remove(devices_t *d, int kind) noexcept nogil:
     cdef area_t *t = d.areas[kind]
     cdef int i, o
     spin_lock(&t.devices_lock)
-    t.devices = NULL
+    store_ptr_sc(&t.devices, NULL)
     spin_unlock(&t.devices_lock)
     spin_lock(&d.lock)
     if d.listed[kind]:
