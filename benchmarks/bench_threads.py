@@ -17,9 +17,9 @@ from swaptable import _churn
 from .bench_lookup import full_table
 from .measure import REPEATS, SEED, Row, Series, interleave, random_slots
 
-SLOTS = 1 << 22
+SLOTS = 1 << 21
 THREADS = 2
-ALU_STEPS = 5_000_000
+ALU_STEPS = 2_000_000
 ALU_LEAST = 1.7
 PHASES = ("alloc each", "free each", "alloc", "free")
 
@@ -67,17 +67,31 @@ class Phases:
         return together([lambda cpu=cpu: self.run(phase, cpu) for cpu in range(threads)]) / self.runs
 
 
+def alu(threads: int) -> float:
+    """Nanoseconds a step of a loop that touches no memory."""
+    return together([lambda: _churn.alu(ALU_STEPS)] * threads) / ALU_STEPS
+
+
 def scaling(order: int, repeats: int) -> Series:
-    """Every phase with one thread and with two, and the same of a loop that touches no memory."""
+    """Every phase with one thread and with two, in moments in which the machine has two CPUs for us if it ever has.
+
+    Up to three times *repeats* are run; those in which the loop without memory did not scale, before or after, are
+    kept only when there are no others.
+    """
     phases = Phases(order)
-    cases = {}
-    for threads in (1, THREADS):
-        cases[f"ALU {threads}"] = (
-            (lambda threads=threads: together([lambda: _churn.alu(ALU_STEPS)] * threads) / ALU_STEPS), 0
-        )
-        for phase in PHASES:
-            cases[f"{phase} {threads}"] = (lambda phase=phase, threads=threads: phases.timed(phase, threads)), 0
-    return interleave(cases, repeats)
+    good, other = Series(), Series()
+    for repeat in range(3 * repeats + 1):
+        took = {f"ALU {threads}": alu(threads) for threads in (1, THREADS)}
+        for threads in (1, THREADS):
+            took |= {f"{phase} {threads}": phases.timed(phase, threads) for phase in PHASES}
+        after = THREADS * alu(1) / alu(THREADS)
+        quiet = min(THREADS * took["ALU 1"] / took[f"ALU {THREADS}"], after) >= ALU_LEAST
+        if repeat:      # the first only touches the memory
+            for name, ns in took.items():
+                (good if quiet else other).setdefault(name, []).append(ns)
+        if len(good.get("ALU 1", ())) == repeats:
+            break
+    return good or other
 
 
 def speed_up(series: Series, phase: str) -> float:
@@ -135,13 +149,15 @@ def rows(repeats: int = REPEATS) -> list[Row]:
     found = []
     for order in (0, 4):
         series = scaling(order, repeats)
-        alu = speed_up(series, "ALU")
+        bound = speed_up(series, "ALU")
         for phase in PHASES:
             each = phase.endswith("each")
             value = speed_up(series, phase)
-            note = f"skipped: ALU {alu:.2f}x" if each and alu < ALU_LEAST else f"ALU {alu:.2f}x"
+            note = f"ALU {bound:.2f}x, {len(series['ALU 1'])} repeats"
+            if each and bound < ALU_LEAST:
+                note = f"skipped: {note}"
             found.append(Row(
-                f"c7 {phase}", f"2 threads, order {order}, speed-up over the ALU's", value / alu, "x",
+                f"c7 {phase}", f"2 threads, order {order}, speed-up over the ALU's", value / bound, "x",
                 series.ns(f"{phase} {THREADS}"), "1 thread", series.ns(f"{phase} 1"),
                 0.65 if each else None, 0.9 if each else None, True, note,
             ))
