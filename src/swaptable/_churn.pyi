@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 from swaptable._core import SwapTable
 from swaptable.designs._design import Design
@@ -37,6 +38,7 @@ def age(
 def lookup_design(design: Design, entries: npt.NDArray[np.int64]) -> int: ...
 def alu(n: int) -> int: ...
 
+@disjoint_base
 class BareTable:
     def __init__(self, slots: int) -> None: ...
     def store_many(self, slots: npt.NDArray[np.int64], word: int = 1) -> None: ...
