@@ -21,6 +21,7 @@ SLOTS = 1 << 21
 THREADS = 2
 ALU_STEPS = 2_000_000
 ALU_LEAST = 1.7
+GOOD_REPEATS = 3
 PHASES = ("alloc each", "free each", "alloc", "free")
 
 
@@ -76,22 +77,22 @@ def scaling(order: int, repeats: int) -> Series:
     """Every phase with one thread and with two, in moments in which the machine has two CPUs for us if it ever has.
 
     Up to three times *repeats* are run; those in which the loop without memory did not scale, before or after, are
-    kept only when there are no others.
+    kept only when there are hardly others.
     """
     phases = Phases(order)
     good, other = Series(), Series()
     for repeat in range(3 * repeats + 1):
-        took = {f"ALU {threads}": alu(threads) for threads in (1, THREADS)}
-        for threads in (1, THREADS):
-            took |= {f"{phase} {threads}": phases.timed(phase, threads) for phase in PHASES}
-        after = THREADS * alu(1) / alu(THREADS)
-        quiet = min(THREADS * took["ALU 1"] / took[f"ALU {THREADS}"], after) >= ALU_LEAST
+        before = alu(1), alu(THREADS)
+        took = {f"{phase} {threads}": phases.timed(phase, threads) for threads in (1, THREADS) for phase in PHASES}
+        one, both = min(before, (alu(1), alu(THREADS)), key=lambda alone: alone[0] / alone[1])
+        took |= {"ALU 1": one, f"ALU {THREADS}": both}
+        quiet = THREADS * one / both >= ALU_LEAST
         if repeat:      # the first only touches the memory
             for name, ns in took.items():
                 (good if quiet else other).setdefault(name, []).append(ns)
         if len(good.get("ALU 1", ())) == repeats:
             break
-    return good or other
+    return good if len(good.get("ALU 1", ())) >= GOOD_REPEATS else other
 
 
 def speed_up(series: Series, phase: str) -> float:
