@@ -3,7 +3,6 @@
 # Used by everything above; the kernels of _core.pxd are for embedders.
 """The swap table and its slot allocator."""
 
-cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.long cimport PyLong_CheckExact
 from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
@@ -513,6 +512,9 @@ cdef class SwapTable:
         pass
 
     def __dealloc__(self):
+        # A collector that clears a cycle may take the tables of a list before the list.
+        if self.t != NULL and area(self).devices != NULL:
+            devices_remove(<devices_t *>area(self).devices, area(self).kind)
         area_drop(<area_t *>self.t)
 
     # -- allocation
@@ -861,8 +863,6 @@ cdef bint _unfit(uint64_t word, int op) noexcept:
     return (op == OP_CACHE_ADD and swp_tb_is_folio(word)) or (op == OP_CACHE_DEL and swp_tb_is_shadow(word))
 
 
-# Whatever cycle it is in, the list drops its tables only once it has taken their areas off its own.
-@cython.no_gc_clear
 cdef class DeviceList:
     """Several tables under the kernel's rules for swap devices.
 
