@@ -39,14 +39,14 @@ def accesses(name):
     return open_trace(default_trace()).load()
 
 
-def rounds(events):
+def samples(events):
     """Short traces are replayed more often: on a shared machine the fastest run of several is the one to compare."""
     return max(3, min(20, 20_000_000 // events))
 
 
 def best(work, design):
     """The fastest of some replays."""
-    runs = (replay(work, design, memory=MEMORY) for _ in range(rounds(len(work.events))))
+    runs = (replay(work, design, memory=MEMORY) for _ in range(samples(len(work.events))))
     return min(runs, key=lambda result: result.seconds)
 
 
@@ -60,7 +60,7 @@ def with_peer(work, page, design):
     results, peer = [], []
     with tempfile.NamedTemporaryFile(suffix=".oracleGeneral") as file:
         rows.tofile(file.name)
-        for _ in range(rounds(len(page))):
+        for _ in range(samples(len(page))):
             results.append(replay(work, design, memory=MEMORY))
             peer.append(_libcachesim_run(lcs, file.name, results[-1].memory_pages))
     return min(results, key=lambda result: result.seconds), min(peer)

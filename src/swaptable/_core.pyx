@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from swaptable._area cimport *
-from swaptable._atomic cimport load64, spin_lock, spin_unlock
+from swaptable._atomic cimport spin_lock, spin_unlock
 from swaptable._check cimport *
 from swaptable._devices cimport *
 from swaptable._cluster cimport *
@@ -21,7 +21,7 @@ from operator import index
 
 import numpy as np
 
-from swaptable.errors import CheckError, SwapValueError, raise_errno
+from swaptable.errors import CheckError, raise_errno
 
 cdef extern from *:
     """

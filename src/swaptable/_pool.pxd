@@ -241,7 +241,7 @@ cdef inline void pool_trim(pool_t *p) noexcept nogil:
     """Return the pages of free tables to the system. Context: no locks."""
     cdef uint32_t nr, i
     spin_lock(&p.lock)
-    for i in range(3):
+    for _ in range(3):
         pool_advance_locked(p)
     nr = p.free
     p.free = NO_TABLE

@@ -215,7 +215,11 @@ def _thp_test(args: argparse.Namespace) -> int:
         out = None if args.json else stack.enter_context(_opened(args.output))
         rounds = thp_test(each=None if out is None else lambda done: print(done, file=out, flush=True), **options)
     if args.json:
-        report = {"command": "thp-test", **options, "rounds": [asdict(done) | {"percent": done.percent} for done in rounds]}
+        report = {
+            "command": "thp-test",
+            **options,
+            "rounds": [asdict(done) | {"percent": done.percent} for done in rounds],
+        }
         with _opened(args.output) as out:
             json.dump({"schema": SCHEMA} | report, out, indent=2)
             out.write("\n")
