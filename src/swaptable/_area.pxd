@@ -96,6 +96,8 @@ cdef struct area_t:
     list_t discards
     list_t nonfull[ORDERS]
     list_t frag[ORDERS]
+    uint64_t lists_taken    # how often this lock was taken, and found taken, by anybody
+    uint64_t lists_waited
     uint64_t *touched       # bit per page of the cluster array
     uint64_t touched_bytes  # of cluster array and table pointers
     uint8_t pad1[64]
@@ -157,7 +159,10 @@ cdef inline list_t *list_of(area_t *t, int kind, int order) noexcept nogil:
 
 
 cdef inline void lock_lists(area_t *t, swap_stat_t *st) noexcept nogil:
-    st.lock_waits += spin_lock(&t.list_lock)
+    cdef uint32_t waited = spin_lock(&t.list_lock)
+    t.lists_taken += 1
+    t.lists_waited += waited
+    st.lock_waits += waited
     st.list_locks += 1
 
 

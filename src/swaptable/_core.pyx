@@ -825,9 +825,14 @@ cdef class SwapTable:
     def stats(self):
         """Counts since the table was made: locks taken and waited for, clusters visited, words written.
 
-        Those of C embedders are in their own structures.
+        What C embedders and lists of devices do is counted in structures of theirs, but for ``device_list_locks``
+        and ``device_list_waits``: how often the lock of this device's lists was taken, and found taken, by anybody.
         """
-        return dict(self.stat)
+        cdef area_t *t = area(self)
+        spin_lock(&t.list_lock)
+        taken, waited = t.lists_taken, t.lists_waited
+        spin_unlock(&t.list_lock)
+        return dict(self.stat) | {"device_list_locks": taken, "device_list_waits": waited}
 
     def check(self):
         """Rebuild every invariant from the words and compare. The other threads must be still.
