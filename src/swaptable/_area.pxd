@@ -816,38 +816,55 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
     return k
 
 
-cdef inline uint64_t stepped(uint64_t word, int op, uint64_t users) noexcept nogil:
-    """*word* with so many users more or fewer; 0 where it takes more than a store: overflow table, freeing, refusal."""
+cdef inline uint64_t stepped(uint64_t word, int op, uint64_t arg) noexcept nogil:
+    """*word* after *op*; 0 where it takes more than a store: overflow table, freeing, refusal."""
     cdef uint64_t count = swp_tb_count(word)
+    if op == OP_CACHE_ADD:
+        return swp_tb_cached(word, arg) if swp_tb_is_shadow(word) else 0
+    if op == OP_CACHE_DEL:
+        return swp_tb_uncached(word, arg) if swp_tb_is_folio(word) and count else 0
     if not swp_tb_counts(word) or count == COUNT_MAX:
         return 0
     if op == OP_DUP:
-        return word + users * COUNT_ONE if count + users < COUNT_MAX else 0
-    return word - users * COUNT_ONE if count > users or (count == users and swp_tb_is_folio(word)) else 0
+        return word + arg * COUNT_ONE if count + arg < COUNT_MAX else 0
+    return word - arg * COUNT_ONE if count > arg or (count == arg and swp_tb_is_folio(word)) else 0
 
 
-cdef inline bint step_locked(area_t *t, uint32_t i, unsigned int off, update_t *u, uint64_t **table, swap_stat_t *st) noexcept nogil:
+cdef inline bint frees(uint64_t word, int op, uint64_t arg) noexcept nogil:
+    """Does *op* free a slot of that word, with nothing in the overflow table?"""
+    cdef uint64_t count = swp_tb_count(word)
+    if not swp_tb_counts(word) or count == COUNT_MAX:
+        return False
+    if op == OP_PUT:
+        return count == arg and swp_tb_is_shadow(word)
+    return op == OP_FREE or (op == OP_CACHE_DEL and count == 0 and swp_tb_is_folio(word))
+
+
+cdef inline bint step_locked(area_t *t, int64_t slot, update_t *u, int64_t k, uint64_t **table, int64_t *freed, swap_stat_t *st) noexcept nogil:
     """Do *u* to one slot if a store is all it takes; *table* is what the cluster no longer needs then. Context: cluster lock."""
+    cdef uint32_t i = <uint32_t>(slot >> CLUSTER_SHIFT)
+    cdef unsigned int off = slot & (CLUSTER_SLOTS - 1)
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *words = t.tables[i]
-    cdef uint64_t word
-    if words == NULL:
+    cdef uint64_t word, arg = u.arg if u.args == NULL else u.args[k]
+    if words == NULL or arg > u.most:
         return False
-    if u.op == OP_FREE:
-        if ci.extend != NULL or not swp_tb_counts(words[off]):
-            return False
+    if frees(words[off], u.op, arg):
         store_relaxed(words + off, 0)
         slot_freed(ci, words, off)
         ci.count -= 1
+        freed[0] += 1
         table[0] = after_free(t, i, st)
         return True
-    word = stepped(words[off], u.op, u.arg)
+    word = stepped(words[off], u.op, arg) if u.op != OP_FREE else 0
     if word:
+        if u.old != NULL:
+            u.old[k] = words[off]
         store_relaxed(words + off, word)
     return word != 0
 
 
-cdef inline int64_t step_singles(area_t *t, const int64_t *slots, int64_t k, int64_t n, update_t *u, swap_stat_t *st) noexcept nogil:
+cdef inline int64_t step_singles(area_t *t, const int64_t *slots, int64_t k, int64_t n, update_t *u, int64_t *freed, swap_stat_t *st) noexcept nogil:
     """Do *u* to slots of ever other clusters, from element *k* on, while a store each is all it takes.
 
     Context: takes and drops cluster and list locks. Return: the first element that is left to `update_cluster`.
@@ -863,7 +880,7 @@ cdef inline int64_t step_singles(area_t *t, const int64_t *slots, int64_t k, int
         if load_ptr(&t.tables[i]) == NULL:
             break
         st.lock_waits += spin_lock(&t.clusters[i].lock)
-        done = step_locked(t, i, slots[k] & (CLUSTER_SLOTS - 1), u, &table, st)
+        done = step_locked(t, slots[k], u, k, &table, freed, st)
         spin_unlock(&t.clusters[i].lock)
         if table != NULL:
             pool_put(&t.pool, table)
@@ -880,15 +897,13 @@ cdef inline int update(area_t *t, const int64_t *slots, int64_t n, int64_t *done
     Context: takes and drops cluster and list locks. Return: 0 or -errno; *done* runs were done.
     """
     cdef int err = -EINVAL if <unsigned int>(u.nr - 1) >= CLUSTER_SLOTS else 0
-    cdef int64_t k = 0, begin, freed = 0
+    cdef int64_t k = 0, freed = 0
     cdef uint32_t *spare = NULL
-    cdef bint simple = u.nr == 1 and (u.op == OP_FREE or u.op == OP_DUP or u.op == OP_PUT)
+    cdef bint simple = u.nr == 1 and u.op <= OP_CACHE_DEL
     u.most = PFN_MAX if u.op == OP_CACHE_ADD or u.op == OP_RECLAIM else SHADOW_MAX if u.op == OP_CACHE_DEL else USERS_MAX
     while k < n and err == 0:
         if simple:
-            begin = k
-            k = step_singles(t, slots, k, n, u, st)
-            freed += k - begin if u.op == OP_FREE else 0
+            k = step_singles(t, slots, k, n, u, &freed, st)
             if k == n:
                 break
         if <uint64_t>slots[k] >= t.slots:
