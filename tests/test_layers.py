@@ -24,7 +24,7 @@ FLOORS = [
     ["designs"],
     ["trace", "_workload", "_replay", "_churn"],
     ["replay"],
-    ["report", "thp_test"],
+    ["report", "doctor", "thp_test"],
     ["cli", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]

@@ -12,18 +12,13 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from typing import Any, TextIO
 
-import numpy as np
-
-from swaptable import _replay
 from swaptable._workload import Workload, load, parse_folio, parse_memory, parse_size
+from swaptable.doctor import facts, version
 from swaptable.errors import SwapValueError, TraceError
 from swaptable.replay import DESIGNS, ReplayResult, design_names, replay
 from swaptable.report import render
@@ -125,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=MAIN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"swaptable {_version('swaptable')}")
+    parser.add_argument("--version", action="version", version=f"swaptable {version('swaptable')}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_compare(subparsers)
     from swaptable.trace import cli as trace_cli
@@ -226,51 +221,12 @@ def _thp_test(args: argparse.Namespace) -> int:
     return 0
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _cpu() -> str:
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as info:
-        for line in info:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _gil() -> str:
-    enabled = getattr(sys, "_is_gil_enabled", None)
-    if enabled is None:
-        return "enabled (this Python has no other way)"
-    return "enabled" if enabled() else "disabled"
-
-
 def _doctor(args: argparse.Namespace) -> int:
-    built = _replay.build_info()
-    facts = {
-        "swaptable": _version("swaptable"),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "numpy": np.__version__,
-        "rich": _version("rich"),
-        "cython": built["cython"],
-        "compiler": built["compiler"],
-        "optimized": built["optimized"],
-        "avx2": built["avx2"],
-        "python_cflags": sysconfig.get_config_var("CFLAGS") or "unknown",
-        "gil": _gil(),
-        "cpu": _cpu(),
-        "cpus": os.cpu_count(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "machine": platform.machine(),
-        "designs": list(design_names()),
-    }
-    lines = [[name, ", ".join(value) if isinstance(value, list) else str(value)] for name, value in facts.items()]
+    found = facts()
+    lines = [[name, ", ".join(value) if isinstance(value, list) else str(value)] for name, value in found.items()]
     with _opened(args.output) as out:
         if args.json:
-            json.dump({"schema": SCHEMA, "command": "doctor"} | facts, out, indent=2)
+            json.dump({"schema": SCHEMA, "command": "doctor"} | found, out, indent=2)
             out.write("\n")
         else:
             out.writelines(f"{name:14} {text}\n" for name, text in lines)
