@@ -135,7 +135,7 @@ class ReplayModel:
                 self.deactivate(self.active.pop())
             freed += self.scan(self.inactive.pop())
             steps -= 1
-        self.peak = max(self.peak, (self.design.bytes, self.design.used), key=lambda sample: sample[0])
+        self.peak = max(self.peak, (self.design.bytes, self.design.used))
         if self.resident() + nr > self.limit:
             raise OutOfMemory
 

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from swaptable import DeviceList, SwapFullError, SwapTable
+from swaptable import DeviceList, SlotBusyError, SwapFullError, SwapTable
 
 
 def filled(slots=2048, order=0, **shape):
@@ -25,10 +25,11 @@ class Owner:
 
     def __init__(self, yields=lambda slot: True):
         self.yields = yields
-        self.asked = []
+        self.asked, self.runs = [], []
 
-    def __call__(self, slot, pfn):
+    def __call__(self, slot, nr, pfn):
         self.asked.append((slot, pfn))
+        self.runs.append((slot, nr))
         return self.yields(slot)
 
 
@@ -132,7 +133,7 @@ def test_half_of_all_swap_is_what_counts():
 def test_the_owner_may_drop_the_slot_itself():
     table, _ = filled()
 
-    def drop(slot, pfn):
+    def drop(slot, nr, pfn):
         table.cache_del(slot)
         return False
 
@@ -147,7 +148,7 @@ def test_the_owner_may_drop_the_slot_itself():
 def test_an_exception_counts_as_no():
     table, _ = filled()
 
-    def bad(slot, pfn):
+    def bad(slot, nr, pfn):
         raise RuntimeError("no")
 
     table.set_reclaim(bad)
@@ -157,6 +158,92 @@ def test_an_exception_counts_as_no():
     with pytest.raises(SwapFullError):
         table.alloc()
     table.check()
+
+
+def test_a_folio_is_asked_for_and_freed_whole():
+    table = SwapTable(slots=1024, header=False)
+    folio = table.alloc(4, pfn=0x100)
+    other = table.alloc(4, pfn=0x200)
+    table.dup(other + 3)  # a user of one page is enough to keep it
+    table.alloc_many(992)
+    owner = Owner(lambda slot: slot == folio)
+    table.set_reclaim(owner)
+    with pytest.raises(SwapFullError):
+        table.alloc()  # one full cluster a search, and the first was the other
+    assert table.alloc() == folio
+    assert (folio, 16) in owner.runs
+    assert not any(other <= slot < other + 16 for slot, _ in owner.asked)
+    assert [table.entry(folio + i).kind for i in range(3)] == ["folio", "null", "null"]
+    table.check()
+
+
+def test_a_full_list_of_devices_is_asked():
+    devices = DeviceList()
+    tables = [SwapTable(slots=1024) for _ in range(2)]
+    for table in tables:
+        devices.add(table)
+    devices.alloc_many(2046, memcg=1)
+    assert devices.available == []
+    owner = Owner()
+    tables[1].set_reclaim(owner)
+    with pytest.raises(SwapFullError):
+        devices.alloc(allowed=1)
+    assert not owner.asked
+    kind, _ = devices.alloc()
+    assert kind == 1
+    assert owner.asked
+    devices.check()
+
+
+def test_a_device_stays_while_an_owner_is_asked():
+    devices = DeviceList()
+    table = SwapTable(slots=512)
+    devices.add(table)
+    devices.alloc_many(511)
+    devices.free(0, 400)
+    refused = []
+
+    def remove(slot, nr, pfn):
+        with pytest.raises(SlotBusyError, match="swap type 0"):
+            devices.remove(0)
+        refused.append(slot)
+        return True
+
+    table.set_reclaim(remove)
+    assert devices.alloc()[0] == 0
+    assert refused
+    devices.check()
+    assert devices.remove(0) is table
+    with pytest.raises(SwapFullError):
+        devices.alloc()
+    devices.check()
+
+
+def test_another_thread_cannot_remove_it_either():
+    devices = DeviceList()
+    table = SwapTable(slots=512)
+    devices.add(table)
+    devices.alloc_many(511)
+    devices.free(0, 400)
+    asking, go, got = threading.Event(), threading.Event(), []
+
+    def wait(slot, nr, pfn):
+        asking.set()
+        return go.wait(10)
+
+    table.set_reclaim(wait)
+    thread = threading.Thread(target=lambda: got.append(devices.alloc()))
+    thread.start()
+    assert asking.wait(10)
+    with pytest.raises(SlotBusyError):
+        devices.remove(0)
+    go.set()
+    thread.join()
+    assert got[0][0] == 0
+    devices.remove(0)
+    assert devices.add(SwapTable(slots=1024)) == 0
+    assert devices.alloc() == (0, 1)
+    devices.check()
 
 
 def test_refusal():

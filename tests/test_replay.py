@@ -368,3 +368,29 @@ def test_workload_is_not_changed():
 
 def test_build_info():
     assert set(build_info()) == {"cython", "compiler", "optimized", "avx2"}
+
+
+def test_pages_of_another_size_are_refused(tmp_path):
+    """A trace of 64 KiB pages is none of 4 KiB pages."""
+    from swaptable.trace import save_trace
+
+    path = tmp_path / "big.npz"
+    meta = {"page_size": 65536, "command": "x", "tool": "x"}
+    save_trace(path, np.arange(10, dtype=np.uint64), np.ones(10, bool), meta)
+    with pytest.raises(ValueError, match="65536 bytes; expected 4096"):
+        replay(path, "swap-table")
+
+
+@pytest.mark.parametrize("trace", [None, 5, ([], [])])
+def test_no_trace_at_all(trace):
+    with pytest.raises(ValueError, match=r"trace is|no accesses"):
+        replay(trace, "swap-table")
+
+
+def test_bytes_a_slot_are_of_the_moment_of_most_use():
+    """Static metadata is at its peak from the start: the slots used then are not those to divide by."""
+    rng = np.random.default_rng(3)
+    page = rng.integers(0, 4000, 40_000)
+    results = compare((page, np.ones(len(page), bool)), memory="50%", folio="4K")
+    used = {result.design: result.used_at_peak for result in results}
+    assert min(used.values()) > 0.9 * max(used.values())

@@ -8,7 +8,7 @@ from swaptable._core cimport (
     table_bytes,
     table_cache_add,
     table_cache_del,
-    table_cached,
+    table_writeout,
     table_dup,
     table_free,
     table_put,

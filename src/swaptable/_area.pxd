@@ -41,7 +41,7 @@ cdef enum:
     PARTS = 8               # of the count of used slots
 
 cdef enum:
-    OP_FREE, OP_DUP, OP_PUT, OP_CACHE_ADD, OP_CACHE_DEL, OP_ZERO_SET, OP_ZERO_CLEAR, OP_RECLAIM
+    OP_FREE, OP_DUP, OP_PUT, OP_CACHE_ADD, OP_CACHE_DEL, OP_WRITEOUT, OP_ZERO_SET, OP_ZERO_CLEAR, OP_RECLAIM
 
 cdef struct list_t:
     uint32_t head           # read without the lock to skip empty lists
@@ -49,8 +49,8 @@ cdef struct list_t:
     uint32_t nr
 
 cdef struct area_t
-# Asks whoever owns folio *pfn* to let go of a slot that only the swap cache holds; true when it does.
-ctypedef int (*reclaim_t)(void *arg, int64_t slot, uint64_t pfn) noexcept nogil
+# Asks whoever owns folio *pfn* to let go of its nr slots, which only the swap cache holds; true when it does.
+ctypedef int (*reclaim_t)(void *arg, int64_t slot, int nr, uint64_t pfn) noexcept nogil
 # Tells a list of devices that one of its own became full, or is full no longer.
 ctypedef void (*fullness_t)(void *devices, int kind) noexcept nogil
 # Is more than half of all swap of a list used?
@@ -103,6 +103,7 @@ cdef struct area_t:
     uint8_t pad1[64]
     # atomic
     part_t used[PARTS]      # by cluster
+    uint32_t searches       # that dropped their cursor lock to ask an owner, and go on
     uint32_t off_list       # full, and off the list of devices for that: whoever frees must tell
     int64_t extend_bytes
     uint8_t pad2[64]
@@ -118,6 +119,9 @@ cdef struct request_t:
     int64_t n
     int64_t done
     uint8_t *held[2]        # cursor locks that are held, to be dropped while an owner is asked
+    area_t *pinned          # asks an owner, or did: not to be removed until the search ends
+    bint reclaimed          # an owner let go of slots
+    bint retried
 
 
 # ---- lists: every change under the list lock, and under the lock of the cluster that moves
@@ -331,35 +335,74 @@ cdef inline int reclaimable(const uint64_t *words, unsigned int off, unsigned in
     return state
 
 
-cdef inline bint ask_owner(area_t *t, uint32_t i, unsigned int off, request_t *r, swap_stat_t *st) noexcept nogil:
-    """Free a slot that only the swap cache holds, if its owner lets go.
+cdef inline unsigned int folio_of(const uint64_t *words, unsigned int off, unsigned int *first, bint *idle) noexcept nogil:
+    """The slots around *off* that one folio holds: first and end; *idle* when none has users. Context: cluster lock.
 
-    Context: cluster lock; dropped while the owner is asked, like the cursor's. Return: false when the cluster is not what it was.
+    A folio is known by its pfn; pfn 0 is nobody's in particular, and each such slot stands alone.
+    """
+    cdef uint64_t pfn = swp_tb_pfn(words[off])
+    cdef unsigned int end = off + 1, i
+    first[0] = off
+    while pfn and first[0] > 0 and swp_tb_is_folio(words[first[0] - 1]) and swp_tb_pfn(words[first[0] - 1]) == pfn:
+        first[0] -= 1
+    while pfn and end < CLUSTER_SLOTS and swp_tb_is_folio(words[end]) and swp_tb_pfn(words[end]) == pfn:
+        end += 1
+    idle[0] = True
+    for i in range(first[0], end):
+        idle[0] = idle[0] and swp_tb_count(words[i]) == 0
+    return end
+
+
+cdef inline unsigned int ask_owner(area_t *t, uint32_t i, unsigned int off, request_t *r, swap_stat_t *st) noexcept nogil:
+    """Free the slots of a folio that only the swap cache holds, if its owner lets go.
+
+    Context: cluster lock; dropped while the owner is asked, like the cursor's.
+    Return: the slot after the folio; 0 when the cluster is not what it was.
     """
     cdef cluster_t *ci = &t.clusters[i]
-    cdef int64_t slot = (<int64_t>i << CLUSTER_SHIFT) + off
+    cdef unsigned int first
+    cdef bint idle
+    cdef unsigned int end = folio_of(t.tables[i], off, &first, &idle)
+    cdef int64_t slot = (<int64_t>i << CLUSTER_SHIFT) + first
     cdef uint64_t pfn = swp_tb_pfn(t.tables[i][off])
     cdef int order = ci.order, k
+    if not idle:
+        return end
+    if r.pinned == NULL:
+        add32(&t.searches, 1)
+        r.pinned = t
     spin_unlock(&ci.lock)
     for k in range(1, -1, -1):
         if r.held[k] != NULL:
             spin_unlock(r.held[k])
-    if t.reclaim(t.reclaim_arg, slot, pfn):
-        update_one(t, OP_RECLAIM, slot, 1, pfn, NULL, st)
+    if t.reclaim(t.reclaim_arg, slot, <int>(end - first), pfn):
+        update_one(t, OP_RECLAIM, slot, <int>(end - first), pfn, NULL, st)
+        r.reclaimed = True      # by us, or by the owner itself
     for k in range(2):
         if r.held[k] != NULL:
             st.lock_waits += spin_lock(r.held[k])
     lock_cluster(ci, st)
-    return t.tables[i] != NULL and ci.order == order
+    return end if t.tables[i] != NULL and ci.order == order else 0
 
 
 cdef inline bint ask_owners(area_t *t, uint32_t i, unsigned int off, unsigned int nr, request_t *r, swap_stat_t *st) noexcept nogil:
-    """`ask_owner` for every slot of a run that only the swap cache holds."""
-    cdef unsigned int k
-    for k in range(off, off + nr):
-        if swp_tb_is_folio(t.tables[i][k]) and swp_tb_count(t.tables[i][k]) == 0 and not ask_owner(t, i, k, r, st):
+    """`ask_owner` for every folio in a run of slots that only the swap cache holds. Return: false when the cluster changed."""
+    cdef unsigned int end = off + nr
+    while off < end:
+        if not swp_tb_is_folio(t.tables[i][off]) or swp_tb_count(t.tables[i][off]):
+            off += 1
+            continue
+        off = ask_owner(t, i, off, r, st)
+        if off == 0:
             return False
     return True
+
+
+cdef inline void unpin(request_t *r) noexcept nogil:
+    """The search on a device ends. Context: the cursor lock."""
+    if r.pinned != NULL:
+        add32(&r.pinned.searches, -1)
+        r.pinned = NULL
 
 
 cdef inline int64_t reclaim_scan(area_t *t, uint32_t i, unsigned int off, request_t *r, swap_stat_t *st) noexcept nogil:
@@ -388,20 +431,20 @@ cdef inline int64_t reclaim_scan(area_t *t, uint32_t i, unsigned int off, reques
     return NO_CURSOR if ci.count == CLUSTER_SLOTS or off + nr > CLUSTER_SLOTS else (<int64_t>i << CLUSTER_SHIFT) + off
 
 
-cdef inline bint reclaim_full_cluster(area_t *t, request_t *r, swap_stat_t *st) noexcept nogil:
-    """Ask the owners of what only the swap cache holds in the first full cluster; true when a slot became free."""
+cdef inline void reclaim_full_cluster(area_t *t, request_t *r, swap_stat_t *st) noexcept nogil:
+    """Ask the owners of what only the swap cache holds in the first full cluster."""
     cdef uint32_t i = isolate(t, &t.full, st)
     cdef cluster_t *ci
-    cdef bint freed
     if i == NO_CLUSTER:
-        return False
+        return
     ci = &t.clusters[i]
     st.visited += 1
-    freed = not ask_owners(t, i, 0, CLUSTER_SLOTS, r, st) or ci.count < CLUSTER_SLOTS
+    ask_owners(t, i, 0, CLUSTER_SLOTS, r, st)
+    if ci.count < CLUSTER_SLOTS:
+        r.reclaimed = True
     if t.tables[i] != NULL and ci.list == LIST_NONE:
         cluster_move(t, i, LIST_FULL if ci.count == CLUSTER_SLOTS else LIST_NONFULL, ci.order, st)
     spin_unlock(&ci.lock)
-    return freed
 
 
 cdef inline int64_t scan(area_t *t, cpu_t *c, uint32_t i, unsigned int off, request_t *r, swap_stat_t *st) noexcept nogil:
@@ -413,7 +456,8 @@ cdef inline int64_t scan(area_t *t, cpu_t *c, uint32_t i, unsigned int off, requ
     else:
         next = cluster_scan(t, i, off, r)
     c.next[r.order] = next
-    c.dev[r.order] = t
+    # A device that left its list while an owner was asked is no cursor's any more.
+    c.dev[r.order] = t if load_ptr(&t.devices) != NULL else NULL
     after_scan(t, i, st)
     return r.done - begin
 
@@ -487,9 +531,8 @@ cdef inline bint search(area_t *t, cpu_t *c, request_t *r, swap_stat_t *st) noex
             return True
     elif search_nonfull(t, c, r, st) or search_free(t, c, r, st):
         return True
-    if t.reclaim != NULL and swap_full(t) and reclaim_full_cluster(t, r, st):
-        if search_nonfull(t, c, r, st) or search_free(t, c, r, st):
-            return True
+    if t.reclaim != NULL and swap_full(t):
+        reclaim_full_cluster(t, r, st)
     if r.order < PMD_ORDER:
         i = isolate(t, &t.frag[r.order], st)        # one, the head
         if i != NO_CLUSTER and scan(t, c, i, 0, r, st):
@@ -528,9 +571,22 @@ cdef inline bint alloc_step(area_t *t, cpu_t *c, request_t *r, bint cursor, swap
         search(t, c, r, st)
     if r.done == begin:
         return False
+    r.retried = False
     st.words += (r.done - begin) << r.order
     used_add(t, (r.done - begin) << r.order, r.out[begin])
     return True
+
+
+cdef inline void request_begin(request_t *r, uint8_t *lock) noexcept nogil:
+    r.held[0], r.held[1], r.pinned, r.reclaimed, r.retried = lock, NULL, NULL, False, False
+
+
+cdef inline bint once_more(request_t *r) noexcept nogil:
+    """A request that found nothing is tried again if owners let go of slots: the kernel's worker would have run meanwhile."""
+    cdef bint again = r.reclaimed and not r.retried
+    r.reclaimed = False
+    r.retried = True
+    return again
 
 
 cdef inline int alloc_runs(area_t *t, int cpu, request_t *r, swap_stat_t *st) noexcept nogil:
@@ -541,10 +597,11 @@ cdef inline int alloc_runs(area_t *t, int cpu, request_t *r, swap_stat_t *st) no
     cdef cpu_t *c = &t.global_cpu if t.rotational else &t.cpu[cpu]
     if r.order and not t.block:
         return -ENOSPC
-    r.held[0], r.held[1] = &c.lock, NULL
+    request_begin(r, &c.lock)
     st.lock_waits += spin_lock(&c.lock)
-    while r.done < r.n and alloc_step(t, c, r, True, st):
+    while r.done < r.n and (alloc_step(t, c, r, True, st) or once_more(r)):
         pass
+    unpin(r)
     spin_unlock(&c.lock)
     return 0 if r.done == r.n else -ENOSPC
 
@@ -646,7 +703,7 @@ cdef inline int check_run(cluster_t *ci, const uint64_t *words, unsigned int off
             return -ENOENT
         elif op == OP_CACHE_ADD and swp_tb_is_folio(word):
             return -EEXIST
-        elif op == OP_CACHE_DEL and not swp_tb_is_folio(word):
+        elif (op == OP_CACHE_DEL or op == OP_WRITEOUT) and not swp_tb_is_folio(word):
             return -ENOENT
         elif op == OP_RECLAIM and (not swp_tb_is_folio(word) or swp_tb_count(word) or swp_tb_pfn(word) != arg):
             return -EBUSY
@@ -741,6 +798,8 @@ cdef inline int update_alike(cluster_t *ci, uint64_t *words, unsigned int off, u
         if u.old != NULL:
             memcpy(u.old + k * u.nr, words + off, u.nr * sizeof(uint64_t))
         run_write(words + off, u.nr, stays, (arg << 2) | 2, 0)
+    elif u.op == OP_WRITEOUT and folio:
+        run_write(words + off, u.nr, ~ZERO_BIT, 0, 0)
     elif u.op == OP_CACHE_DEL and folio and run.low:
         run_write(words + off, u.nr, stays, (arg << 1) | 1, 0)
     else:
@@ -821,6 +880,8 @@ cdef inline uint64_t stepped(uint64_t word, int op, uint64_t arg) noexcept nogil
     cdef uint64_t count = swp_tb_count(word)
     if op == OP_CACHE_ADD:
         return swp_tb_cached(word, arg) if swp_tb_is_shadow(word) else 0
+    if op == OP_WRITEOUT:
+        return word & ~ZERO_BIT if swp_tb_is_folio(word) else 0
     if op == OP_CACHE_DEL:
         return swp_tb_uncached(word, arg) if swp_tb_is_folio(word) and count else 0
     if not swp_tb_counts(word) or count == COUNT_MAX:
@@ -899,7 +960,7 @@ cdef inline int update(area_t *t, const int64_t *slots, int64_t n, int64_t *done
     cdef int err = -EINVAL if <unsigned int>(u.nr - 1) >= CLUSTER_SLOTS else 0
     cdef int64_t k = 0, freed = 0
     cdef uint32_t *spare = NULL
-    cdef bint simple = u.nr == 1 and u.op <= OP_CACHE_DEL
+    cdef bint simple = u.nr == 1 and u.op <= OP_WRITEOUT
     u.most = PFN_MAX if u.op == OP_CACHE_ADD or u.op == OP_RECLAIM else SHADOW_MAX if u.op == OP_CACHE_DEL else USERS_MAX
     while k < n and err == 0:
         if simple:
@@ -944,23 +1005,6 @@ cdef inline uint64_t area_word(area_t *t, int64_t slot) noexcept nogil:
         word = load_relaxed(words + (slot & (CLUSTER_SLOTS - 1)))
     epoch_exit(&t.pool.readers, epoch)
     return word
-
-
-cdef inline int area_cached(area_t *t, int64_t slot, int nr) noexcept nogil:
-    """0 when each of *nr* slots is in the swap cache, -ENOENT otherwise; without a lock."""
-    cdef int err = -ENOENT
-    cdef uint32_t epoch
-    cdef uint64_t *words
-    cdef run_t run
-    if <uint64_t>slot >= t.slots or <uint64_t>((slot & (CLUSTER_SLOTS - 1)) + nr) > CLUSTER_SLOTS:
-        return -EINVAL
-    epoch = epoch_enter(&t.pool.readers)
-    words = <uint64_t *>load_ptr(&t.tables[slot >> CLUSTER_SHIFT])
-    if words != NULL:
-        run = run_of(words + (slot & (CLUSTER_SLOTS - 1)), nr)
-        err = 0 if run.any & 1 == 0 and run.all & 2 else -ENOENT
-    epoch_exit(&t.pool.readers, epoch)
-    return err
 
 
 cdef inline void prefetch_ahead(area_t *t, const int64_t *slots, int64_t k, int64_t n) noexcept nogil:

@@ -23,8 +23,8 @@ cdef int table_put(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept n
 cdef int table_cache_add(table_t *t, int64_t slot, int nr, uint64_t pfn, uint64_t *old, swap_stat_t *st) noexcept nogil
 cdef int table_cache_del(table_t *t, int64_t slot, int nr, uint64_t shadow, swap_stat_t *st) noexcept nogil
 cdef uint64_t table_word(table_t *t, int64_t slot) noexcept nogil
-# 0 when each of nr slots is in the swap cache
-cdef int table_cached(table_t *t, int64_t slot, int nr) noexcept nogil
+# the folio's data is written: its slots, which must be in the swap cache, are no pages of zeros
+cdef int table_writeout(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil
 cdef int64_t table_used(table_t *t) noexcept nogil
 cdef int64_t table_usable(table_t *t) noexcept nogil
 cdef uint64_t table_bytes(table_t *t) noexcept nogil

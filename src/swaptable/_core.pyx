@@ -5,7 +5,7 @@
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.long cimport PyLong_CheckExact
-from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
+from libc.errno cimport EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -72,8 +72,8 @@ cdef uint64_t table_word(table_t *t, int64_t slot) noexcept nogil:
     return area_word(<area_t *>t, slot)
 
 
-cdef int table_cached(table_t *t, int64_t slot, int nr) noexcept nogil:
-    return area_cached(<area_t *>t, slot, nr)
+cdef int table_writeout(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
+    return update_one(<area_t *>t, OP_WRITEOUT, slot, nr, 0, NULL, st)
 
 
 cdef int64_t table_used(table_t *t) noexcept nogil:
@@ -97,7 +97,7 @@ cdef enum:
     SMALL_BATCH = 64        # elements; below it the GIL is kept
 
 _KINDS = ("null", "shadow", "folio", "pointer", "lent", "bad", "invalid")
-_OPS = ("free", "dup", "put", "cache_add", "cache_del", "zero_set", "zero_clear", "reclaim")
+_OPS = ("free", "dup", "put", "cache_add", "cache_del", "writeout", "zero_set", "zero_clear", "reclaim")
 
 
 cdef class SwapTable       # below; its helpers come first
@@ -107,10 +107,11 @@ cdef inline area_t *area(SwapTable self) noexcept nogil:
     return <area_t *>self.t
 
 
-cdef int ask_python(void *arg, int64_t slot, uint64_t pfn) noexcept with gil:
+cdef int ask_python(void *arg, int64_t slot, int nr, uint64_t pfn) noexcept with gil:
     """The callback of `SwapTable.set_reclaim`; an exception in it is reported as unraisable and means no."""
-    callback = (<SwapTable>arg).reclaim
-    return 1 if callback is not None and callback(slot, pfn) else 0
+    cdef SwapTable table = <SwapTable>arg       # held: the callback may drop the last reference to it
+    callback = table.reclaim
+    return 1 if callback is not None and callback(slot, nr, pfn) else 0
 
 
 cdef class SlotEntry:
@@ -221,9 +222,12 @@ def _field(str name, value, uint64_t most):
 
 
 def _positive(str name, value, uint64_t most):
-    number = _field(name, value, most)
-    if number == 0:
-        raise_errno(EINVAL, f"{name} 0: expected an integer from 1 to {most}")
+    try:
+        number = index(value)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= most:
+        raise_errno(EINVAL, f"{name} {value!r}: expected an integer from 1 to {most}")
     return number
 
 
@@ -311,7 +315,10 @@ cdef uint64_t[::1] as_args(args, str name, Py_ssize_t n):
 
 def _bad_slots(bad, uint64_t slots):
     """The bad slots, checked, ascending."""
-    array = np.asarray(bad if isinstance(bad, np.ndarray) else list(bad))
+    try:
+        array = np.asarray(bad if isinstance(bad, np.ndarray) else list(bad))
+    except TypeError:
+        raise_errno(EINVAL, f"bad {bad!r}: expected a sequence of slot numbers")
     if array.size == 0:
         return np.zeros(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -563,7 +570,8 @@ cdef class SwapTable:
         Returns
         -------
         ndarray of int64, shape (m,)
-            m < n when the device fills up at that order.
+            m < n when the device fills up at that order. Beside other threads also where every cluster with room
+            is in the hands of another thread at that moment: those are passed over, as in the kernel.
         """
         cdef request_t r
         cdef int64_t[::1] out
@@ -592,15 +600,17 @@ cdef class SwapTable:
 
         Parameters
         ----------
-        callback : callable(slot, pfn) -> bool, or None
-            Asks the owner of the folio at *pfn*; true lets the table free the slot. Called without any lock
-            held, by the thread that allocates; it may call the table. An exception counts as no.
+        callback : callable(slot, nr, pfn) -> bool, or None
+            Asks the owner of the folio at *pfn*, which holds *nr* slots from *slot* on; true lets the table free
+            them. A folio is the slots side by side of one pfn; under pfn 0 each slot is asked for alone. Called
+            without any lock held, by the thread that allocates; it may call the table. An exception counts as no.
 
         Notes
         -----
         Such slots then count as free where a scan meets them, and a search that finds neither partly used nor
         free clusters asks for those of one full cluster (cluster_reclaim_range and swap_reclaim_full_clusters
-        of mm/swapfile.c).
+        of mm/swapfile.c). The kernel's worker asks for more in the background; here a request that finds nothing
+        is tried once more when owners let go of slots during it.
         """
         if callback is not None and not callable(callback):
             raise_errno(EINVAL, f"callback {callback!r}: expected a callable or None")
@@ -673,7 +683,7 @@ cdef class SwapTable:
 
     def cache_add_many(self, slots, pfns, nr=1):
         """`cache_add` for the runs at *slots*, one pfn each; the words replaced, shape (n * nr,)."""
-        array = np.empty(len(slots) * small(nr, "nr", 1, CLUSTER_SLOTS), np.uint64)
+        array = np.empty(np.size(slots) * small(nr, "nr", 1, CLUSTER_SLOTS), np.uint64)
         _update_many(self, OP_CACHE_ADD, slots, nr, 0, pfns, array if array.size else None)
         return array
 
@@ -933,9 +943,16 @@ cdef class DeviceList:
         return kind
 
     def remove(self, kind):
-        """Take a device off the list, whatever is allocated on it; the table, which lives on alone."""
+        """Take a device off the list, whatever is allocated on it; the table, which lives on alone.
+
+        Raises
+        ------
+        SlotBusyError
+            An allocation is asking an owner for slots of it at this moment; the device stays.
+        """
         table = self.table(kind)
-        devices_remove(self.d, <int>kind)
+        if devices_remove(self.d, <int>kind):
+            raise_errno(EBUSY, f"swap type {kind}: an allocation is asking an owner for slots of it")
         self.tables[kind] = None
         return table
 
@@ -1042,6 +1059,8 @@ cdef class DeviceList:
             used += used_of(area(<SwapTable>table))
             if self.d.listed[kind] != (used_of(area(<SwapTable>table)) < area(<SwapTable>table).usable):
                 raise CheckError(f"swap type {kind}: listed as available: {bool(self.d.listed[kind])}, but {table!r}")
+        if not cursors_are_members(self.d):
+            raise CheckError(f"a cursor names a device that is not in the list: {self!r}")
         priorities = [self.d.priority[kind] for kind in self.available]
         if used != self.used or priorities != sorted(priorities, reverse=True) or len(set(self.available)) != len(priorities):
             raise CheckError(f"{used} slots used on the devices, {self.used} counted; available {self.available} at {priorities}")

@@ -1,7 +1,7 @@
 # Several swap areas under the kernel's rules for devices: priorities, equals in turn, one set of cursors.
 # Imports the area and the locks.
 # Used by the core only; the layout is private.
-from libc.errno cimport EINVAL, ENOSPC
+from libc.errno cimport EBUSY, EINVAL, ENOSPC
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -120,18 +120,36 @@ cdef inline area_t *devices_step(devices_t *d, cpu_t *c, request_t *r, uint32_t 
     """Serve some of *r*; the device that did, or NULL. Context: the cursor lock."""
     cdef area_t *t = c.dev[r.order]
     cdef int64_t begin = r.done
+    cdef bint found
     if t != NULL and allowed >> t.kind & 1:
         from_cursor(t, c, r, st)
+        unpin(r)
         if r.done > begin:
+            r.retried = False
             st.words += (r.done - begin) << r.order
             used_add(t, (r.done - begin) << r.order, r.out[begin])
             return t
     while True:
         t = next_device(d, &allowed, st)
-        if t == NULL or search_device(t, c, r, st):
+        found = t != NULL and search_device(t, c, r, st)
+        unpin(r)
+        if t == NULL or found:
             return t
         if r.order:             # a large request ends after the first device
             return NULL
+
+
+cdef inline void devices_reclaim(devices_t *d, request_t *r, uint32_t allowed, swap_stat_t *st) noexcept nogil:
+    """Ask for one full cluster of each device that is full: such a device is searched by nobody. Context: the cursor lock."""
+    cdef area_t *t
+    cdef int kind
+    for kind in range(MAX_DEVICES):
+        spin_lock(&d.lock)
+        t = d.areas[kind] if allowed >> kind & 1 and not d.listed[kind] else NULL
+        spin_unlock(&d.lock)
+        if t != NULL and t.reclaim != NULL and swap_full(t):
+            reclaim_full_cluster(t, r, st)
+            unpin(r)
 
 
 cdef inline int devices_alloc(devices_t *d, int cpu, request_t *r, uint8_t *kinds, uint32_t allowed, swap_stat_t *st) noexcept nogil:
@@ -139,14 +157,18 @@ cdef inline int devices_alloc(devices_t *d, int cpu, request_t *r, uint8_t *kind
     cdef cpu_t *c = &d.cpu[cpu]
     cdef area_t *t
     cdef int64_t begin
-    r.held[0], r.held[1] = &c.lock, NULL
+    request_begin(r, &c.lock)
     st.lock_waits += spin_lock(&c.lock)
     while r.done < r.n:
         begin = r.done
         t = devices_step(d, c, r, allowed, st)
-        if t == NULL:
+        if t != NULL:
+            memset(kinds + begin, t.kind, r.done - begin)
+            continue
+        if not r.retried:
+            devices_reclaim(d, r, allowed, st)
+        if not once_more(r):
             break
-        memset(kinds + begin, t.kind, r.done - begin)
     spin_unlock(&c.lock)
     return 0 if r.done == r.n else -ENOSPC
 
@@ -190,22 +212,50 @@ cdef inline int devices_add(devices_t *d, area_t *t, int priority) noexcept nogi
     return kind
 
 
-cdef inline void devices_remove(devices_t *d, int kind) noexcept nogil:
-    """Take a device off the list; no allocation is served from it once this returns."""
+cdef inline int devices_remove(devices_t *d, int kind) noexcept nogil:
+    """Take a device off the list; no allocation is served from it once this returns.
+
+    Context: no other change of the list meanwhile. Return: 0, or -EBUSY while a search asks an owner on it: it stays then.
+    """
     cdef area_t *t = d.areas[kind]
     cdef int i, o
-    spin_lock(&t.devices_lock)
-    store_ptr_sc(&t.devices, NULL)
-    spin_unlock(&t.devices_lock)
+    devices_own(t, NULL)
     spin_lock(&d.lock)
     if d.listed[kind]:
         avail_del_locked(d, kind)
     d.areas[kind] = NULL
     spin_unlock(&d.lock)
-    for i in range(d.cpus):     # whoever searches holds a cursor lock
+    for i in range(d.cpus):     # whoever searches holds a cursor lock, or is counted in searches
         spin_lock(&d.cpu[i].lock)
         for o in range(ORDERS):
             if d.cpu[i].dev[o] == t:
                 d.cpu[i].dev[o] = NULL
                 d.cpu[i].next[o] = NO_CURSOR
         spin_unlock(&d.cpu[i].lock)
+    if load32(&t.searches) == 0:
+        return 0
+    spin_lock(&d.lock)
+    d.areas[kind] = t
+    store32(&t.off_list, 1)
+    spin_unlock(&d.lock)
+    devices_own(t, d)
+    tell_fullness(t)
+    return -EBUSY
+
+
+cdef inline void devices_own(area_t *t, devices_t *d) noexcept nogil:
+    spin_lock(&t.devices_lock)
+    store_ptr_sc(&t.devices, d)
+    spin_unlock(&t.devices_lock)
+
+
+cdef inline bint cursors_are_members(devices_t *d) noexcept nogil:
+    """Does every cursor name a device of the list? Context: the threads are still."""
+    cdef int i, o
+    cdef area_t *t
+    for i in range(d.cpus):
+        for o in range(ORDERS):
+            t = d.cpu[i].dev[o]
+            if t != NULL and (t.devices != d or d.areas[t.kind] != t):
+                return False
+    return True

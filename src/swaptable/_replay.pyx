@@ -320,10 +320,11 @@ cdef void balance(machine_t *m) noexcept nogil:
 
 
 cdef inline void sample(machine_t *m) noexcept nogil:
-    cdef uint64_t held = m.ops.bytes(m.d)
-    if held > m.bytes_peak:
+    """The peak is the moment of the most bytes; among such moments, which static metadata makes many, of the most use."""
+    cdef uint64_t held = m.ops.bytes(m.d), used = m.ops.used(m.d)
+    if held > m.bytes_peak or (held == m.bytes_peak and used > m.used_at_peak):
         m.bytes_peak = held
-        m.used_at_peak = m.ops.used(m.d)
+        m.used_at_peak = used
 
 
 cdef int reclaim(machine_t *m, uint32_t nr) noexcept nogil:

@@ -35,7 +35,7 @@ def parse_size(text: str | int | float, name: str = "size") -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE | re.ASCII)
     size = float(match[1]) * UNITS[match[2].upper()] if match else 0
     if not 1 <= size < 1 << 62:
-        raise ValueError(f"{name} is {text!r}; expected a positive size such as 64K, 32G or 32GiB")
+        raise ValueError(f"{name} is {text!r}; expected a positive size such as 64K, 32G or 32GiB (K, M, G, T)")
     return int(size)
 
 
@@ -102,6 +102,11 @@ def _blocks(trace: Any, limit: int | None) -> tuple[str, Iterable[tuple[Any, Any
         from swaptable.trace import open_trace
 
         name, trace = trace, open_trace(trace, limit=limit)
+    size = getattr(trace, "page_size", PAGE_SIZE)
+    if size != PAGE_SIZE:
+        raise ValueError(f"{name} has pages of {size!r} bytes; expected {PAGE_SIZE}, the machine's")
+    if not isinstance(trace, Iterable):
+        raise ValueError(f"trace is {trace!r}; expected a file, (page, write) or blocks of them")
     return str(name or type(trace).__name__), ((block.page, block.write) for block in trace)
 
 
@@ -149,6 +154,8 @@ def load(trace: Any, folio_order: int = 0, limit: int | None = None) -> Workload
 
 def page_numbers(page: Any) -> np.ndarray:
     page = np.asarray(page)
+    if page.size == 0:
+        return np.empty(0, np.uint64)
     if page.ndim != 1 or page.dtype.kind not in "iu" or (page.dtype.kind == "i" and page.size and page.min() < 0):
         raise ValueError(f"pages are {page.dtype} of {page.ndim} dimensions; expected page numbers, 0 or more")
     return np.ascontiguousarray(page, dtype=np.uint64)

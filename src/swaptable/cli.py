@@ -56,10 +56,13 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return check
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"limit is {text!r}; expected a number of accesses, 1 or more")
-    return int(text)
+def _count(name: str, what: str) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) == 0:
+            raise argparse.ArgumentTypeError(f"{name} is {text!r}; expected a number of {what}, 1 or more")
+        return int(text)
+
+    return check
 
 
 def _design(text: str) -> str:
@@ -89,7 +92,7 @@ def _add_compare(subparsers: Any) -> None:
         help="bring single pages back (default), or whole folios as from a synchronous device")  # fmt: skip
     add("--design", metavar="NAME", action="append", type=_design,
         help=f"may be repeated (default: {', '.join(DESIGNS)}); known: {', '.join(design_names())}")  # fmt: skip
-    add("--limit", metavar="N", type=_count, help="replay the first N accesses only")
+    add("--limit", metavar="N", type=_count("limit", "accesses"), help="replay the first N accesses only")
     parser.set_defaults(run=_compare)
 
 
@@ -103,7 +106,7 @@ def _add_thp_test(subparsers: Any) -> None:
     size = _checked(lambda text: parse_size(text, "size"))
     add("--device", default="64M", type=size, metavar="SIZE", help="of the swap device (default: 64M)")
     add("--memory", default="60M", type=size, metavar="SIZE", help="in 64 KiB folios (default: 60M)")
-    add("--iterations", default=100, type=_count, metavar="N", help="rounds (default: 100)")
+    add("--iterations", default=100, type=_count("iterations", "rounds"), metavar="N", help="rounds (default: 100)")
     add("--seed", default=0, type=int, metavar="N", help="of the pseudo-random choices (default: 0)")
     parser.set_defaults(run=_thp_test)
 
@@ -134,9 +137,10 @@ def _parser() -> argparse.ArgumentParser:
 @contextlib.contextmanager
 def _opened(path: str | None) -> Iterator[TextIO]:
     """stdout, or a new file; the results are complete by the time it is opened."""
-    if path is None:
+    if path is None and sys.stdout is not None:
         yield sys.stdout
         return
+    path = path or os.devnull  # whoever closed our stdout wants no results
     with open(path, "w", encoding="utf-8") as out:
         yield out
 
@@ -263,7 +267,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         code = _run(_parser().parse_args(argv))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except SystemExit as err:
         return err.code if isinstance(err.code, int) else 2

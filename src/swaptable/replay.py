@@ -131,7 +131,7 @@ def _swap_slots(work: Workload, swap: str | int | None) -> int:
         return -(-(work.pages * 5 // 4 + 1) // 512) * 512
     slots = parse_size(swap, "swap") // PAGE_SIZE
     if not 2 <= slots < 1 << 32:
-        raise ValueError(f"swap is {swap!r}; expected 8K (the header and a slot) to 16T")
+        raise ValueError(f"swap is {swap!r}; expected 8K (the header and a slot) or more, below 16T")
     return slots
 
 
@@ -224,6 +224,7 @@ def compare(
     The trace is read and numbered once. Names are checked before anything is read. *progress* gets
     the design's name first.
     """
+    designs = (designs,) if isinstance(designs, str) else tuple(designs)
     for name in designs:
         _known(name)
     order = parse_folio(folio)

@@ -20,6 +20,7 @@ SWAP_IN = 16 << 20  # bytes touched a round
 DROPS = 256  # 64 KiB blocks dropped and refaulted a round
 SMALL = 4 << 20  # bytes in single pages with -s
 SMALL_ROUND = 1 << 20  # bytes of them touched, and dropped, a round
+MOST = 16 << 30  # bytes of memory or device: page by page in Python, more would take hours
 GONE = -1  # no slot: the page is in memory
 
 
@@ -125,8 +126,8 @@ class _Memory:
 
 
 def _checked(name: str, size: int) -> int:
-    if not isinstance(size, int) or size < FOLIO or size % FOLIO:
-        raise SwapValueError(22, f"{name} {size!r}: expected a multiple of {FOLIO} bytes, at least one")
+    if not isinstance(size, int) or not FOLIO <= size <= MOST or size % FOLIO:
+        raise SwapValueError(22, f"{name} {size!r} bytes: expected a multiple of {FOLIO}, at most {MOST}")
     return size
 
 

@@ -27,7 +27,7 @@ from swaptable cimport (
     table_bytes,
     table_cache_add,
     table_cache_del,
-    table_cached,
+    table_writeout,
     table_dup,
     table_free,
     table_put,
@@ -55,12 +55,12 @@ cdef int life(table_t *t, int cpu, uint64_t pfn, swap_stat_t *st) noexcept nogil
     if table_alloc(t, 2, cpu, pfn, 9, &slot, st):
         return 1
     word = table_word(t, slot + 3)
-    if not swp_tb_is_folio(word) or swp_tb_pfn(word) != pfn or swp_tb_memcg(word) != 9 or swp_tb_count(word) or table_cached(t, slot, 4):
+    if not swp_tb_is_folio(word) or swp_tb_pfn(word) != pfn or swp_tb_memcg(word) != 9 or swp_tb_count(word) or table_writeout(t, slot, 4, st):
         return 2
     if table_dup(t, slot, 4, st) or table_cache_del(t, slot, 4, 77, st):
         return 3
     word = table_word(t, slot)
-    if table_cached(t, slot, 4) == 0:
+    if table_writeout(t, slot, 4, st) == 0:
         return 9
     if not swp_tb_is_shadow(word) or swp_tb_shadow(word) != 77 or swp_tb_count(word) != 1 or swp_tb_zero(word):
         return 4

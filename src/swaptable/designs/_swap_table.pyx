@@ -12,8 +12,8 @@ from libc.string cimport memset
 
 from swaptable._atomic cimport swap_stat_t
 from swaptable._core cimport (
-    SwapTable, table_alloc, table_bytes, table_cache_add, table_cache_del, table_cached, table_dup, table_put, table_t,
-    table_usable, table_used, table_word,
+    SwapTable, table_alloc, table_bytes, table_cache_add, table_cache_del, table_dup, table_put, table_t,
+    table_usable, table_used, table_word, table_writeout,
 )
 from swaptable._entry cimport swp_tb_is_folio, swp_tb_pfn
 from swaptable.designs._design cimport Design, counters_t, design_ops_t
@@ -61,10 +61,9 @@ cdef int st_put(void *d, uint64_t entry, int nr) noexcept nogil:
 
 
 cdef int st_writeout(void *d, uint64_t entry, int nr) noexcept nogil:
-    # The slot is the place: nothing to do but to see that it is a folio's.
+    # The slot is the place; what is written is no page of zeros, and the table says so.
     cdef state_t *s = <state_t *>d
-    s.counters.ops += 1
-    return table_cached(s.t, entry, nr)
+    return counted(s, 1, table_writeout(s.t, entry, nr, &s.stat))
 
 
 cdef int64_t st_cache_get(void *d, uint64_t entry) noexcept nogil:

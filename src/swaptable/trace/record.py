@@ -124,9 +124,13 @@ def _check_arguments(settings: Settings, target: Path, tool: str, compression: s
     size = settings.page_size
     if not 4096 <= size <= 1 << 30 or size & (size - 1):
         raise ValueError(f"page_size is {size}; expected a power of two from 4096 to {1 << 30}")
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        # Better known now than after an hour of recording.
-        raise RecordError(f"{target}: cannot be written: is a directory, or is in none that can be written to")
+    # Better known now than after an hour of recording.
+    if target.is_dir():
+        raise RecordError(f"{target}: is a directory; expected the name of a file to write")
+    if not target.parent.is_dir():
+        raise RecordError(f"{target}: there is no directory {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise RecordError(f"{target}: the directory {target.parent} cannot be written to")
 
 
 def _check_program(program: str) -> None:
