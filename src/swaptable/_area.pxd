@@ -875,6 +875,11 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
     return k
 
 
+cdef inline uint64_t most_of(int op) noexcept nogil:
+    """The largest argument of *op* that fits: pfn, shadow or users."""
+    return PFN_MAX if op == OP_CACHE_ADD or op == OP_RECLAIM else SHADOW_MAX if op == OP_CACHE_DEL else USERS_MAX
+
+
 cdef inline uint64_t stepped(uint64_t word, int op, uint64_t arg) noexcept nogil:
     """*word* after *op*; 0 where it takes more than a store: overflow table, freeing, refusal."""
     cdef uint64_t count = swp_tb_count(word)
@@ -901,26 +906,27 @@ cdef inline bint frees(uint64_t word, int op, uint64_t arg) noexcept nogil:
     return op == OP_FREE or (op == OP_CACHE_DEL and count == 0 and swp_tb_is_folio(word))
 
 
-cdef inline bint step_locked(area_t *t, int64_t slot, update_t *u, int64_t k, uint64_t **table, int64_t *freed, swap_stat_t *st) noexcept nogil:
-    """Do *u* to one slot if a store is all it takes; *table* is what the cluster no longer needs then. Context: cluster lock."""
+cdef inline bint step_locked(area_t *t, int64_t slot, int op, uint64_t arg, uint64_t *old, uint64_t **table, int64_t *freed,
+                             swap_stat_t *st) noexcept nogil:
+    """Do *op* to one slot if a store is all it takes; *table* is what the cluster no longer needs then. Context: cluster lock."""
     cdef uint32_t i = <uint32_t>(slot >> CLUSTER_SHIFT)
     cdef unsigned int off = slot & (CLUSTER_SLOTS - 1)
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *words = t.tables[i]
-    cdef uint64_t word, arg = u.arg if u.args == NULL else u.args[k]
-    if words == NULL or arg > u.most:
+    cdef uint64_t word
+    if words == NULL or arg > most_of(op):
         return False
-    if frees(words[off], u.op, arg):
+    if frees(words[off], op, arg):
         store_relaxed(words + off, 0)
         slot_freed(ci, words, off)
         ci.count -= 1
         freed[0] += 1
         table[0] = after_free(t, i, st)
         return True
-    word = stepped(words[off], u.op, arg) if u.op != OP_FREE else 0
+    word = stepped(words[off], op, arg) if op != OP_FREE else 0
     if word:
-        if u.old != NULL:
-            u.old[k] = words[off]
+        if old != NULL:
+            old[0] = words[off]
         store_relaxed(words + off, word)
     return word != 0
 
@@ -941,7 +947,7 @@ cdef inline int64_t step_singles(area_t *t, const int64_t *slots, int64_t k, int
         if load_ptr(&t.tables[i]) == NULL:
             break
         st.lock_waits += spin_lock(&t.clusters[i].lock)
-        done = step_locked(t, slots[k], u, k, &table, freed, st)
+        done = step_locked(t, slots[k], u.op, u.arg if u.args == NULL else u.args[k], NULL if u.old == NULL else u.old + k, &table, freed, st)
         spin_unlock(&t.clusters[i].lock)
         if table != NULL:
             pool_put(&t.pool, table)
@@ -961,7 +967,7 @@ cdef inline int update(area_t *t, const int64_t *slots, int64_t n, int64_t *done
     cdef int64_t k = 0, freed = 0
     cdef uint32_t *spare = NULL
     cdef bint simple = u.nr == 1 and u.op <= OP_WRITEOUT
-    u.most = PFN_MAX if u.op == OP_CACHE_ADD or u.op == OP_RECLAIM else SHADOW_MAX if u.op == OP_CACHE_DEL else USERS_MAX
+    u.most = most_of(u.op)
     while k < n and err == 0:
         if simple:
             k = step_singles(t, slots, k, n, u, &freed, st)
@@ -986,8 +992,30 @@ cdef inline int update(area_t *t, const int64_t *slots, int64_t n, int64_t *done
 cdef inline int update_one(area_t *t, int op, int64_t slot, int nr, uint64_t arg, uint64_t *old, swap_stat_t *st) noexcept nogil:
     cdef update_t u
     cdef int64_t done
+    if nr == 1 and op <= OP_WRITEOUT and step_one(t, op, slot, arg, old, st):
+        return 0
     u.op, u.nr, u.arg, u.args, u.old = op, nr, arg, NULL, old
     return update(t, &slot, 1, &done, &u, st)
+
+
+cdef inline bint step_one(area_t *t, int op, int64_t slot, uint64_t arg, uint64_t *old, swap_stat_t *st) noexcept nogil:
+    """`step_singles` for one slot and nothing else: false leaves it to `update`."""
+    cdef cluster_t *ci
+    cdef uint64_t *table = NULL
+    cdef int64_t freed = 0
+    cdef bint done
+    if <uint64_t>slot >= t.slots or load_ptr(&t.tables[slot >> CLUSTER_SHIFT]) == NULL:
+        return False
+    ci = &t.clusters[slot >> CLUSTER_SHIFT]
+    lock_cluster(ci, st)
+    done = step_locked(t, slot, op, arg, old, &table, &freed, st)
+    spin_unlock(&ci.lock)
+    if table != NULL:
+        pool_put(&t.pool, table)
+    if freed:
+        used_add(t, -1, slot)
+    st.words += done
+    return done
 
 
 # ---- look-up
