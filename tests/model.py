@@ -214,6 +214,7 @@ class Table:
             return None
         self.clusters[self.fresh] = Cluster()
         self._move(self.fresh, self.free_list)
+        self.fresh += 1
         return self._search_free(cursors, key, order)
 
     def _steal(self, cursors: dict, key: Any, order: int) -> int | None:
@@ -261,11 +262,11 @@ class Table:
     def _run(self, slot: int, nr: int) -> list[Slot]:
         """The slots of a run, all of them in use; the first that is not says why it is refused."""
         expect(1 <= nr <= CLUSTER, "nr")
-        expect(0 <= slot < self.size, "slot out of range")
+        expect(self._in_range(slot), "slot out of range")
         expect(slot % CLUSTER + nr <= CLUSTER, "the run crosses the end of its cluster")
         run = []
         for i in range(slot, slot + nr):
-            expect(i < self.size and i not in self.bad, "a bad slot")
+            expect(self._in_range(i) and i not in self.bad, "a bad slot")
             if i not in self.slots:
                 refuse(errno.ENOENT, "a free slot")
             run.append(self.slots[i])
@@ -341,7 +342,7 @@ class Table:
     def _each(self, slot: int, nr: int, unfit: Any) -> None:
         """Refuse the run at its first slot that is not in use or is unfit, whichever comes first."""
         expect(1 <= nr <= CLUSTER, "nr")
-        expect(slot % CLUSTER + nr <= CLUSTER or not 0 <= slot < self.size, "the run crosses the end of its cluster")
+        expect(slot % CLUSTER + nr <= CLUSTER or not self._in_range(slot), "the run crosses the end of its cluster")
         for i in range(slot, slot + nr):
             err = unfit(self._run(i, 1)[0])
             if err:
@@ -382,8 +383,12 @@ class Table:
 
     # -- reading
 
+    def _in_range(self, slot: int) -> bool:
+        """Past the end all have numbers, 2**32 and up; a table that grows has no end."""
+        return 0 <= slot < self.size or (2**32 <= slot < 2**33 and not self.grows)
+
     def __getitem__(self, slot: int) -> int:
-        expect(0 <= slot < self.size, "slot out of range")
+        expect(self._in_range(slot), "slot out of range")
         if slot in self.bad:
             return BAD
         return self.slots[slot].word() if slot in self.slots else NULL
@@ -423,16 +428,43 @@ class Table:
             "free": size - len(self.bad) - self.used,
             "cached": cached,
             "swapped": self.used - cached,
+            "lent": 0,
+            "moved": 0,
             "bad": len(self.bad),
             "clusters": {
                 "untouched": untouched,
                 "free": len(self.free_list) - untouched,
                 "discard": len(self.discards),
                 "full": len(self.full),
+                "receive": 0,
+                "packed": 0,
                 "nonfull": [len(home) for home in self.nonfull],
                 "frag": [len(home) for home in self.frag],
+                "past": 0,
+                "past_peak": 0,
             },
+            "blocks": self._blocks(size - len(self.bad)),
         }
+
+    def _blocks(self, usable: int) -> dict:
+        """Blocks: a page of zeros has none."""
+        if self.grows:
+            return dict.fromkeys(("usable", "used", "free", "taken", "held", "waiting", "holes"), 0)
+        holes = sum(s.zero for s in self.slots.values())
+        used = self.used - holes
+        return {
+            "usable": usable, "used": used, "free": usable - used,
+            "taken": 0, "held": 0, "waiting": 0, "holes": holes,
+        }  # fmt: skip
+
+    def trim(self) -> None:
+        """A table that grows forgets the last clusters as long as they are free."""
+        while self.grows and self.fresh and self.clusters.get(self.fresh - 1, Cluster()).home is self.free_list:
+            self.fresh -= 1
+            self.free_list.remove(self.fresh)
+            del self.clusters[self.fresh]
+            self.ever_used.discard(self.fresh)
+            self.touched -= 1
 
     def memory(self) -> dict:
         """The parts that do not depend on how memory is had: 4 KiB a cluster in use, 2 KiB an overflow table."""

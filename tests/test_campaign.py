@@ -134,7 +134,7 @@ class Campaign:
                 self.twin.same_totals()
                 self.twin.same_words()
                 if self.rng.random() < 0.2:
-                    self.twin.table.trim()
+                    self.twin.call("trim")
         self.twin.call("free_many", np.array(sorted(self.twin.model.slots), np.int64))
         self.twin.same_totals()
         assert self.twin.table.usage()["used"] == 0

@@ -154,6 +154,8 @@ def test_refused_dups_leave_no_overflow_table():
         with pytest.raises(error):
             table.dup(1, nr, users)
         table.put(1)
+        assert parts(table)["overflow"] == 0
+        table.trim()
         assert parts(table) == before
         table.check()
 

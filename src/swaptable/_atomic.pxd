@@ -42,6 +42,9 @@ cdef extern from *:
     static inline int64_t add32(uint32_t *p, int32_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
     static inline int64_t load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
     static inline int64_t add64(int64_t *p, int64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
+    static inline int cas64(int64_t *p, int64_t was, int64_t is) {
+        return __atomic_compare_exchange_n(p, &was, is, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
     static inline void *load_ptr(void *p) { return __atomic_load_n((void **)p, __ATOMIC_SEQ_CST); }
     static inline void store_ptr(void *p, void *v) { __atomic_store_n((void **)p, v, __ATOMIC_RELEASE); }
     static inline void store_ptr_sc(void *p, void *v) { __atomic_store_n((void **)p, v, __ATOMIC_SEQ_CST); }
@@ -61,6 +64,7 @@ cdef extern from *:
     int64_t add32(uint32_t *p, int v) noexcept nogil
     int64_t load64(const int64_t *p) noexcept nogil
     int64_t add64(int64_t *p, int64_t v) noexcept nogil
+    int cas64(int64_t *p, int64_t old, int64_t new) noexcept nogil
     void *load_ptr(void *p) noexcept nogil
     void store_ptr(void *p, void *v) noexcept nogil
     void store_ptr_sc(void *p, void *v) noexcept nogil
@@ -77,3 +81,6 @@ cdef struct swap_stat_t:
     uint64_t list_locks     # a device's list lock taken
     uint64_t visited        # clusters that a search looked at
     uint64_t words          # table words written
+    uint64_t past           # allocations past the end
+    uint64_t blocks         # blocks taken for them
+    uint64_t extents        # runs of blocks that follow one another, in them

@@ -81,20 +81,43 @@ cdef enum:
     LIST_DISCARD = 4
     LIST_NONFULL = 5        # nonfull[order]
     LIST_FRAG = 6           # frag[order]
+    LIST_RECEIVE = 7        # no table: some of its blocks are taken through locations
+    LIST_RECEIVED = 8       # the same, all of them
+    LIST_PAST = 9           # past the end: past[order], may have room
+    LIST_PAST_FULL = 10     # past the end, without room for its order
+    LIST_PAST_FREE = 11     # a number past the end whose cluster was destroyed
 
 cdef struct cluster_t:      # 64 bytes, one cache line
     uint8_t lock
     uint8_t list            # changes under the cluster lock and the list lock
     uint8_t order           # of the first allocation since the cluster was empty
-    uint8_t pad
-    uint16_t count          # used slots, bad ones too
+    uint8_t flags           # FLAG_*
+    uint16_t count          # slots that are not free: used, lent or bad
     uint16_t nr_extend      # slots whose count is in the overflow table
     uint32_t next
     uint32_t prev
     uint64_t any_free       # bit per 8-slot line: has a free slot
     uint64_t all_free       # bit per line: wholly free
-    uint32_t *extend        # overflow counts, only while some count exceeds 14
-    uint64_t room[3]        # for the location array and the block bitmap
+    uint32_t extend         # records of the pool; 0: none. Overflow counts, only while some count exceeds 14
+    uint32_t locs           # locations, only while a slot has one; read without the lock
+    uint32_t bits           # blocks taken through locations, only while there are any
+    uint32_t owners         # who took them, where that is kept
+    uint16_t nr_loc         # slots with a location
+    uint16_t nr_zero        # slots whose page is all zeros: no data anywhere
+    uint16_t nr_taken       # blocks taken through locations
+    uint16_t nr_lent        # of them, those whose own slot is free: LENT
+    uint32_t hole_next
+    uint32_t hole_prev
+
+
+cdef enum:
+    FLAG_HOLES = 1          # on the list of clusters with holes that are not lent; changes under both locks
+    FLAG_BEYOND = 2         # a resize took some of its slots away
+
+
+cdef inline bint is_plain(const cluster_t *ci) noexcept nogil:
+    """Every slot in use has its data in its own block, and every block is its own slot's."""
+    return (ci.nr_loc | ci.nr_zero | ci.nr_taken | ci.flags) == 0
 
 
 cdef inline void line_changed(cluster_t *ci, const uint64_t *words, unsigned int off) noexcept nogil:

@@ -5,7 +5,7 @@
 # Every kernel takes the locks that it needs and returns 0 or -errno (ENOENT not in use, EEXIST
 # already cached, ENOSPC no room at this order, EINVAL the caller's mistake, EOVERFLOW too many
 # users). A failed kernel changes nothing. *st* counts for the caller and is the caller's alone.
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from swaptable._atomic cimport swap_stat_t
 
@@ -15,8 +15,11 @@ cdef class SwapTable:
     cdef table_t *t
     cdef swap_stat_t stat   # changes with the GIL held
     cdef object reclaim
+    cdef readonly object space  # the BlockSpace that the table was put into, or None
 
 cdef int table_alloc(table_t *t, int order, int cpu, uint64_t pfn, unsigned int memcg, int64_t *slot, swap_stat_t *st) noexcept nogil
+# the same; where the kernel's search fails, past the end, at blocks wherever they are free
+cdef int table_alloc_contiguous(table_t *t, int order, int cpu, uint64_t pfn, unsigned int memcg, int64_t *slot, swap_stat_t *st) noexcept nogil
 cdef int table_free(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil
 cdef int table_dup(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil
 cdef int table_put(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil
@@ -28,3 +31,7 @@ cdef int table_writeout(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexc
 cdef int64_t table_used(table_t *t) noexcept nogil
 cdef int64_t table_usable(table_t *t) noexcept nogil
 cdef uint64_t table_bytes(table_t *t) noexcept nogil
+# where the data of a slot is: a member of the space and a block, or -1 twice; a hint unless the slot is cached
+cdef int table_resolve(table_t *t, int64_t slot, int32_t *device, int64_t *block) noexcept nogil
+# compare and set the location of a cached slot; ESTALE when it is not *old*
+cdef int table_move(table_t *t, int64_t slot, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil

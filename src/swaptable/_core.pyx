@@ -1,21 +1,30 @@
 # The swap table for Python, and the kernels of _core.pxd; with the .pxd files that it draws in, one translation unit.
-# Imports the area and its check, words, locks; errors.
+# Imports the area, its allocators and its check, words, locks; errors.
 # Used by everything above; the kernels of _core.pxd are for embedders.
 """The swap table and its slot allocator."""
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.long cimport PyLong_CheckExact
-from libc.errno cimport EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.errno cimport EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW, ESTALE
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
+from swaptable._alloc cimport *
 from swaptable._area cimport *
-from swaptable._atomic cimport spin_lock, spin_unlock
+from swaptable._atomic cimport *
+from swaptable._blocks cimport *
 from swaptable._check cimport *
-from swaptable._devices cimport *
 from swaptable._cluster cimport *
+from swaptable._devices cimport *
 from swaptable._entry cimport *
+from swaptable._lookup cimport *
+from swaptable._packed cimport *
+from swaptable._past cimport *
 from swaptable._pool cimport *
+from swaptable._resize cimport *
+from swaptable._space cimport *
+from swaptable._update cimport *
 
 from operator import index
 
@@ -44,8 +53,22 @@ cdef extern from *:
 
 cdef int table_alloc(table_t *t, int order, int cpu, uint64_t pfn, unsigned int memcg, int64_t *slot, swap_stat_t *st) noexcept nogil:
     cdef request_t r
-    r.order, r.word, r.pfns, r.out, r.n, r.done = order, swp_tb_make_folio(0, False, memcg, pfn), NULL, slot, 1, 0
+    r.order, r.word, r.pfns, r.out, r.n, r.done, r.contiguous = order, swp_tb_make_folio(0, False, memcg, pfn), NULL, slot, 1, 0, False
     return alloc_runs(<area_t *>t, cpu, &r, st)
+
+
+cdef int table_alloc_contiguous(table_t *t, int order, int cpu, uint64_t pfn, unsigned int memcg, int64_t *slot, swap_stat_t *st) noexcept nogil:
+    cdef request_t r
+    r.order, r.word, r.pfns, r.out, r.n, r.done, r.contiguous = order, swp_tb_make_folio(0, False, memcg, pfn), NULL, slot, 1, 0, True
+    return alloc_runs(<area_t *>t, cpu, &r, st)
+
+
+cdef int table_resolve(table_t *t, int64_t slot, int32_t *device, int64_t *block) noexcept nogil:
+    return 0 if resolve(<area_t *>t, &slot, device, block, 1) else -EINVAL
+
+
+cdef int table_move(table_t *t, int64_t slot, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil:
+    return area_move(<area_t *>t, slot, old, new, st)
 
 
 cdef int table_free(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
@@ -81,7 +104,7 @@ cdef int64_t table_used(table_t *t) noexcept nogil:
 
 
 cdef int64_t table_usable(table_t *t) noexcept nogil:
-    return (<area_t *>t).usable
+    return load64(&(<area_t *>t).usable)
 
 
 cdef uint64_t table_bytes(table_t *t) noexcept nogil:
@@ -100,7 +123,8 @@ _KINDS = ("null", "shadow", "folio", "pointer", "lent", "bad", "invalid")
 _OPS = ("free", "dup", "put", "cache_add", "cache_del", "writeout", "zero_set", "zero_clear", "reclaim")
 
 
-cdef class SwapTable       # below; its helpers come first
+cdef class BlockSpace      # below; helpers come first
+cdef class SwapTable
 
 
 cdef inline area_t *area(SwapTable self) noexcept nogil:
@@ -129,12 +153,15 @@ cdef class SlotEntry:
         16-bit id of the cgroup that pays.
     pfn, shadow : int or None
         Of a folio; of a swapped-out slot.
+    location : int
+        The block that has the data, in the flat space; 0: the slot's own, or none.
     word : int
         The 8-byte word itself.
     """
 
     cdef readonly uint64_t word
     cdef readonly uint64_t count
+    cdef readonly uint32_t location
 
     @property
     def kind(self):
@@ -166,24 +193,26 @@ cdef class SlotEntry:
     def __eq__(self, other):
         if not isinstance(other, SlotEntry):
             return NotImplemented
-        return self.word == (<SlotEntry>other).word and self.count == (<SlotEntry>other).count
+        cdef SlotEntry e = <SlotEntry>other
+        return self.word == e.word and self.count == e.count and self.location == e.location
 
     def __hash__(self):
-        return hash((self.word, self.count))
+        return hash((self.word, self.count, self.location))
 
     def __repr__(self):
         cdef str more = ""
         if swp_tb_counts(self.word):
             more = f", count={self.count}, zero={self.zero}, memcg={self.memcg}"
             more += f", pfn={self.pfn}" if self.pfn is not None else f", shadow={self.shadow}"
+            more += f", location={self.location}" if self.location else ""
         elif self.pointer is not None:
             more = f", pointer={self.pointer}"
         return f"SlotEntry(kind={self.kind!r}{more})"
 
 
-cdef SlotEntry new_entry(uint64_t word, uint64_t count):
+cdef SlotEntry new_entry(uint64_t word, uint64_t count, uint32_t location=0):
     cdef SlotEntry e = SlotEntry.__new__(SlotEntry)
-    e.word, e.count = word, count
+    e.word, e.count, e.location = word, count, location
     return e
 
 
@@ -342,12 +371,12 @@ cdef int _cpu(value, int cpus) except -1:
     return own_cpu(cpus) if cpu == -1 else cpu
 
 
-cdef int _request(request_t *r, order, pfn, memcg) except -1:
+cdef int _request(request_t *r, order, pfn, memcg, bint contiguous) except -1:
     r.order = small(order, "order", 0, ORDERS - 1)
     r.word = swp_tb_make_folio(0, False, 0, 0)
     if pfn or memcg:
         r.word = swp_tb_make_folio(0, False, _field("memcg", memcg, MEMCG_MAX), _field("pfn", pfn, PFN_MAX))
-    r.pfns, r.done = NULL, 0
+    r.pfns, r.done, r.contiguous = NULL, 0, contiguous
     return 0
 
 
@@ -358,9 +387,13 @@ cdef Py_ssize_t count_arg(value) except -1:
     return n
 
 
-cdef int _full(SwapTable self, int order) except -1:
-    raise_errno(ENOSPC, f"no room at order {order}: {used_of(area(self))} of {area(self).usable} slots are used"
-                + ("" if area(self).block or not order else ", and the device is no block device"))
+cdef int _full(SwapTable self, int order, bint contiguous) except -1:
+    cdef area_t *t = area(self)
+    if contiguous and t.own_blocks:
+        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {t.usable} blocks are free, "
+                    f"{t.past_fresh - t.past_free.nr} of {t.past_limit} clusters past the end are used")
+    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {t.usable} slots are used"
+                + ("" if t.block or not order else ", and the device is no block device"))
 
 
 cdef void add_stat(swap_stat_t *to, swap_stat_t *st) noexcept:
@@ -369,6 +402,9 @@ cdef void add_stat(swap_stat_t *to, swap_stat_t *st) noexcept:
     to.list_locks += st.list_locks
     to.visited += st.visited
     to.words += st.words
+    to.past += st.past
+    to.blocks += st.blocks
+    to.extents += st.extents
 
 
 cdef int _update(SwapTable self, int op, slot, nr, uint64_t arg, uint64_t *old) except -1:
@@ -383,7 +419,7 @@ cdef int _update(SwapTable self, int op, slot, nr, uint64_t arg, uint64_t *old) 
 cdef int _refuse(SwapTable self, int err, int op, int64_t slot, int nr, index) except -1:
     """Raise for a run that was refused; the message says what its first unfit slot is."""
     cdef str what = f"{_OPS[op]} of slot {slot}" + (f" and the {nr - 1} after it" if nr > 1 else "")
-    if <uint64_t>slot >= area(self).slots:
+    if not in_range(area(self), slot):
         raise_errno(err, f"{what}: expected a slot from 0 to {area(self).slots - 1}", index)
     if (slot & (CLUSTER_SLOTS - 1)) + nr > CLUSTER_SLOTS:
         raise_errno(err, f"{what}: the run crosses the end of its cluster of {CLUSTER_SLOTS}", index)
@@ -391,7 +427,8 @@ cdef int _refuse(SwapTable self, int err, int op, int64_t slot, int nr, index) e
     i = next((i for i, w in enumerate(words) if _unfit(w, op)), 0)
     reason = {
         ENOENT: "not in use" if words[i] == 0 else {OP_PUT: "more users given up than there are", OP_CACHE_DEL: "not in the swap cache"}.get(op),
-        EEXIST: "in the swap cache already", EOVERFLOW: "more users than 32 bits count", ENOMEM: "no memory for an overflow table",
+        EEXIST: "in the swap cache already", EOVERFLOW: "more users than 32 bits count", ENOMEM: "no memory for another table",
+        EBUSY: "its own block is lent or gone: it wants a location first",
     }.get(-err, "not a slot that has users")
     raise_errno(err, f"{what}: {reason}; slot {slot + i} is {unpack(words[i])!r}", index)
 
@@ -431,11 +468,19 @@ cdef int _update_slots(SwapTable self, int op, const int64_t *s, Py_ssize_t n, i
     return 0
 
 
-cdef int64_t in_range(SwapTable self, value) except -1:
+cdef int64_t in_range_of(SwapTable self, value) except -1:
     cdef int64_t slot = integer(value, "slot")
-    if <uint64_t>slot >= area(self).slots:
+    if not in_range(area(self), slot):
         raise_errno(EINVAL, f"slot {slot}: expected 0 to {area(self).slots - 1}")
     return slot
+
+
+def _locations(locs):
+    """Locations as a contiguous uint32 array, checked."""
+    array = np.asarray(locs)
+    if array.ndim != 1 or (array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 0xffffffff)):
+        raise_errno(EINVAL, f"locs: expected a one-dimensional array of 32-bit locations, not {array.dtype} with shape {array.shape}")
+    return np.array(array, np.uint32)
 
 
 cdef int _words(SwapTable self, Py_buffer *s, Py_buffer *o) except -1:
@@ -449,6 +494,44 @@ cdef int _words(SwapTable self, Py_buffer *s, Py_buffer *o) except -1:
             done = lookup(area(self), <const int64_t *>s.buf, <uint64_t *>o.buf, n)
     if done < n:
         raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+    return 0
+
+
+cdef uint32_t _loc(SwapTable self, int64_t slot) noexcept:
+    cdef uint32_t loc
+    lookup_locs(area(self), &slot, &loc, 1)
+    return loc
+
+
+cdef int _unmoved(SwapTable self, int err, int64_t slot, uint64_t old, uint64_t new, index) except -1:
+    state = self.entry(slot)
+    reason = {
+        ESTALE: f"its location is {state.location}", EBUSY: "its own block is lent or gone",
+        ENOENT: "it is not in the swap cache", ENOMEM: "no memory for locations", ENOSPC: "no units are left for locations",
+    }.get(-err, f"expected a cached slot, and a block that was taken, not {new}")
+    raise_errno(err, f"move of slot {slot} from {old} to {new}: {reason}; it is {state!r}", index)
+
+
+cdef int _discard_runs(SwapTable self, discard, swap_stat_t *st) except -1:
+    """Discard the blocks that came home by run, and make them free."""
+    cdef int64_t[::1] view
+    cdef uint64_t[::1] one
+    cdef int64_t k = 0
+    runs = waiting_runs(self)
+    view = runs.reshape(-1)
+    try:
+        while k < len(runs):
+            if discard is not None:
+                discard(view[2 * k], view[2 * k + 1])
+            one = np.arange(view[2 * k], view[2 * k] + view[2 * k + 1], dtype=np.uint64)
+            add64(&area(self).waiting, -view[2 * k + 1])
+            give_device(area(self), &one[0], one.shape[0], st)
+            k += 1
+    finally:
+        for k in range(k, len(runs)):
+            one = np.arange(view[2 * k], view[2 * k] + view[2 * k + 1], dtype=np.uint64)
+            add64(&area(self).waiting, -view[2 * k + 1])
+            discard_later(area(self), &one[0], one.shape[0])
     return 0
 
 
@@ -471,7 +554,11 @@ cdef class SwapTable:
     rotational : bool
         One cursor per order for all CPUs instead of one each.
     discard : bool
-        Emptied clusters wait for `run_discard` before they are used again.
+        Emptied clusters wait for `run_discard` before they are used again; so do blocks that come home.
+    space : BlockSpace, optional
+        The space of blocks that its locations name, shared with other tables; by default one of its own.
+    owners : bool
+        Keep which slot each block taken through a location serves: 4 bytes a block, in clusters that have such.
 
     Raises
     ------
@@ -493,7 +580,7 @@ cdef class SwapTable:
     SlotEntry(kind='shadow', count=1, zero=False, memcg=0, shadow=7)
     """
 
-    def __cinit__(self, slots=262144, cpus=1, header=True, bad=(), block=True, rotational=False, discard=False):
+    def __cinit__(self, slots=262144, cpus=1, header=True, bad=(), block=True, rotational=False, discard=False, BlockSpace space=None, owners=False):
         cdef uint64_t n = (MAX_SLOTS // CLUSTER_SLOTS) * <uint64_t>CLUSTER_SLOTS
         cdef int64_t slot
         if slots is not None:
@@ -505,6 +592,7 @@ cdef class SwapTable:
             raise_errno(ENOMEM, f"no address space for a table of {n} slots")
         area(self).block, area(self).rotational, area(self).discard, area(self).grows = block, rotational, discard, slots is None
         area(self).usable = n
+        area(self).own_blocks, area(self).keep_owners = slots is not None, owners
         if header:
             _mark(self, 0, "header")
         for slot in bad:
@@ -514,8 +602,12 @@ cdef class SwapTable:
         if area(self).usable == 0:
             raise_errno(EINVAL, f"slots {slots}: none of them is usable")
         place_bad(area(self))
+        if space is None and owners:        # which number the slots for whoever has a block
+            space = BlockSpace()
+        if space is not None:
+            space.admit(self)
 
-    def __init__(self, slots=262144, cpus=1, header=True, bad=(), block=True, rotational=False, discard=False):
+    def __init__(self, slots=262144, cpus=1, header=True, bad=(), block=True, rotational=False, discard=False, space=None, owners=False):
         pass
 
     def __dealloc__(self):
@@ -526,7 +618,7 @@ cdef class SwapTable:
 
     # -- allocation
 
-    def alloc(self, order=0, cpu=-1, pfn=0, memcg=0):
+    def alloc(self, order=0, cpu=-1, pfn=0, memcg=0, contiguous=False):
         """Allocate an aligned run of ``1 << order`` slots in the swap cache; its first slot.
 
         Parameters
@@ -537,11 +629,15 @@ cdef class SwapTable:
             Whose cursor; -1 is the calling thread's own.
         pfn, memcg : int
             Of the folio (41 bits) and who pays (16 bits); written to each word, with count 0.
+        contiguous : bool
+            Where the kernel's search fails, give aligned slots past the end of the device, located at blocks
+            wherever they are free (`locs`). Their numbers are 2**32 and up, whatever the device's size.
 
         Raises
         ------
         SwapFullError
-            No run of that order, by the kernel's search.
+            No run of that order, by the kernel's search; if *contiguous*, fewer than ``1 << order`` blocks are
+            free, or `past_limit` is reached.
 
         Notes
         -----
@@ -549,20 +645,20 @@ cdef class SwapTable:
         """
         cdef request_t r
         cdef int64_t slot
-        _request(&r, order, pfn, memcg)
+        _request(&r, order, pfn, memcg, contiguous)
         r.out, r.n = &slot, 1
         if alloc_runs(area(self), _cpu(cpu, area(self).cpus), &r, &self.stat):
-            _full(self, r.order)
+            _full(self, r.order, contiguous)
         return slot
 
-    def alloc_many(self, n, order=0, cpu=-1, pfns=None, memcg=0):
+    def alloc_many(self, n, order=0, cpu=-1, pfns=None, memcg=0, contiguous=False):
         """Allocate up to *n* runs of ``1 << order`` slots; their first slots.
 
         Parameters
         ----------
         n : int
             How many runs.
-        order, cpu, memcg
+        order, cpu, memcg, contiguous
             As in `alloc`.
         pfns : array of uint64, shape (n,), optional
             One per run; 0 by default.
@@ -579,12 +675,12 @@ cdef class SwapTable:
         cdef swap_stat_t st
         cdef int c = _cpu(cpu, area(self).cpus)
         cdef Py_ssize_t want = count_arg(n)
-        _request(&r, order, 0, memcg)
+        _request(&r, order, 0, memcg, contiguous)
         if pfns is not None:
             frames = as_args(pfns, "pfns", want)
             if want and np.max(frames) > PFN_MAX:
                 raise_errno(EINVAL, f"pfns: {int(np.max(frames))} does not fit in 41 bits")
-        array = np.empty(min(want, area(self).usable), np.int64)
+        array = np.empty(min(want, table_usable(self.t)), np.int64)
         if array.shape[0] == 0:
             return array
         out = array
@@ -623,6 +719,8 @@ cdef class SwapTable:
 
     def free(self, slot, nr=1):
         """Free *nr* slots from *slot* on, whatever their count: whoever holds them gives them up.
+
+        Blocks that they have elsewhere come home; a slot whose own block is lent is unusable (LENT) until it does.
 
         Raises
         ------
@@ -696,11 +794,17 @@ cdef class SwapTable:
         _update_many(self, OP_CACHE_DEL, slots, nr, 0, shadows, None)
 
     def zero_set(self, slot, nr=1):
-        """Flag *nr* slots as pages of zeros, which have no data anywhere."""
+        """Flag *nr* slots as pages of zeros, which have no data anywhere: their blocks are free for others."""
         _update(self, OP_ZERO_SET, slot, nr, 0, NULL)
 
     def zero_clear(self, slot, nr=1):
-        """Take the zero flag back: the pages have data again."""
+        """Take the zero flag back: the pages have data again, in their own blocks.
+
+        Raises
+        ------
+        SlotBusyError
+            The own block of one of them is lent; give it another by `move`. Nothing changed then.
+        """
         _update(self, OP_ZERO_CLEAR, slot, nr, 0, NULL)
 
     # -- reading
@@ -741,7 +845,7 @@ cdef class SwapTable:
 
     def __getitem__(self, slot):
         """The word of one slot as int. Raises SwapValueError for one out of range."""
-        return area_word(area(self), in_range(self, slot))
+        return area_word(area(self), in_range_of(self, slot))
 
     def __len__(self):
         return area(self).slots
@@ -754,32 +858,322 @@ cdef class SwapTable:
         """The word of one slot, decoded, its count exact; a :class:`SlotEntry`."""
         cdef uint64_t count
         cdef cluster_t *ci
-        cdef int64_t at = in_range(self, slot)
+        cdef int64_t at = in_range_of(self, slot)
         cdef uint64_t word = area_word(area(self), at)
         count = swp_tb_count(word) if swp_tb_counts(word) else 0
         if swp_tb_counts(word) and count == COUNT_MAX:
             ci = &area(self).clusters[at >> CLUSTER_SHIFT]
             lock_cluster(ci, &self.stat)
             word = area_word(area(self), at)
-            count = count_of(ci, word, at & (CLUSTER_SLOTS - 1)) if swp_tb_counts(word) else 0
+            count = count_of(area(self), ci, word, at & (CLUSTER_SLOTS - 1)) if swp_tb_counts(word) else 0
             spin_unlock(&ci.lock)
-        return new_entry(word, count)
+        return new_entry(word, count, _loc(self, at) if swp_tb_counts(word) else 0)
+
+    # -- locations
+
+    def loc(self, slot):
+        """The location of one slot: a block of the flat space, or 0 for none (identity, or no data stored)."""
+        return _loc(self, in_range_of(self, slot))
+
+    def locs(self, slots, out=None):
+        """The locations of many slots, without locks; uint32 array, shape (n,). 0: identity, or no data stored.
+
+        Raises
+        ------
+        SwapValueError
+            A slot out of range; ``index`` says which.
+        """
+        cdef Py_buffer s
+        cdef uint32_t[::1] o
+        cdef int64_t n, done
+        open_slots(slots, &s)
+        try:
+            n = s.len >> 3
+            out = np.empty(n, np.uint32) if out is None else out
+            if not isinstance(out, np.ndarray) or out.dtype != np.uint32 or out.shape != (n,) or not out.flags.c_contiguous:
+                raise_errno(EINVAL, f"out: expected a contiguous uint32 array of shape ({n},)")
+            if n == 0:
+                return out
+            o = out
+            with nogil:
+                done = lookup_locs(area(self), <const int64_t *>s.buf, &o[0], n)
+            if done < n:
+                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+        finally:
+            PyBuffer_Release(&s)
+        return out
+
+    def resolve(self, slots):
+        """Where the data of many slots is, without locks.
+
+        Parameters
+        ----------
+        slots : array of int64, shape (n,)
+
+        Returns
+        -------
+        devices : ndarray of int32, shape (n,)
+            Members of the space (`BlockSpace.tables`; 0 is this table where the space is its own); -1 where there
+            is no data: a free slot, a page of zeros, a slot of a ghost or past the end without a location.
+        blocks : ndarray of int64, shape (n,)
+            Block on that device, or -1.
+
+        Notes
+        -----
+        A hint: between this call and the I/O the data can move, unless the slots are in the swap cache, pinned.
+        """
+        cdef Py_buffer s
+        cdef int32_t[::1] d
+        cdef int64_t[::1] b
+        cdef int64_t n, done
+        open_slots(slots, &s)
+        try:
+            n = s.len >> 3
+            devices, blocks = np.empty(n, np.int32), np.empty(n, np.int64)
+            if n == 0:
+                return devices, blocks
+            d, b = devices, blocks
+            with nogil:
+                done = resolve(area(self), <const int64_t *>s.buf, &d[0], &b[0], n)
+            if done < n:
+                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+        finally:
+            PyBuffer_Release(&s)
+        return devices, blocks
+
+    def move(self, slot, old_loc, new_loc):
+        """Change the location of a slot in the swap cache from *old_loc* to *new_loc*: compare and set.
+
+        Parameters
+        ----------
+        slot : int
+            A slot that is cached: whoever put it there pins it, and alone may move its data.
+        old_loc, new_loc : int
+            Blocks of the flat space; 0 is the slot's own block (of a ghost or past the end: no data). The caller took
+            *new_loc* (`block_alloc`) and gives *old_loc* back afterwards (`block_free`), unless they are 0. The zero
+            flag goes where a page of zeros gets a location.
+
+        Raises
+        ------
+        StaleLocationError
+            The location is not *old_loc*; the message has it.
+        SlotNotInUseError
+            The slot is free or not in the swap cache.
+        SlotBusyError
+            *new_loc* is 0, but the slot's own block is lent.
+        SwapValueError
+            *new_loc* is no block that was taken, or the slot is bad, lent or out of range.
+        """
+        cdef int64_t at = in_range_of(self, slot)
+        cdef uint32_t old = _field("old_loc", old_loc, 0xffffffff), new = _field("new_loc", new_loc, 0xffffffff)
+        cdef int err = area_move(area(self), at, old, new, &self.stat)
+        if err:
+            _unmoved(self, err, at, old, new, None)
+
+    def move_many(self, slots, old_locs, new_locs):
+        """`move` for the slots at *slots* (int64, shape (n,)), from *old_locs* to *new_locs* (uint32, shape (n,))."""
+        cdef Py_buffer view
+        cdef swap_stat_t st
+        cdef uint64_t[::1] olds
+        cdef uint64_t[::1] news
+        cdef int64_t k = 0, n
+        cdef int err = 0
+        open_slots(slots, &view)
+        try:
+            n = view.len >> 3
+            olds, news = as_args(old_locs, "old_locs", n), as_args(new_locs, "new_locs", n)
+            memset(&st, 0, sizeof(st))
+            with nogil:
+                while k < n and err == 0:
+                    err = -EINVAL
+                    if in_range(area(self), (<int64_t *>view.buf)[k]) and (olds[k] | news[k]) >> 32 == 0:
+                        err = area_move(area(self), (<int64_t *>view.buf)[k], <uint32_t>olds[k], <uint32_t>news[k], &st)
+                    k += err == 0
+            add_stat(&self.stat, &st)
+            if err:
+                _unmoved(self, err, in_range_of(self, (<int64_t *>view.buf)[k]), olds[k], news[k], k)
+        finally:
+            PyBuffer_Release(&view)
+
+    def block_alloc(self, n):
+        """Take up to *n* blocks of the device for slots that will be located there.
+
+        Returns
+        -------
+        ndarray of uint32, shape (m,)
+            Locations, ascending; m < n when no more blocks are free. They come from holes, from free slots of clusters
+            in use (made LENT), then from whole free clusters; longest runs first among the clusters looked at.
+
+        Notes
+        -----
+        Runtime: a few clusters are looked at for each run, whatever the size of the device. The blocks are the
+        caller's, until `move` gives them to a slot or `block_free` gives them back.
+        """
+        cdef int64_t want = min(count_arg(n), max(table_usable(self.t), 0) if area(self).own_blocks else 0), got
+        cdef uint32_t[::1] out
+        cdef swap_stat_t st
+        array = np.empty(want, np.uint32)
+        if want == 0:
+            return array
+        out = array
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            got = area_take(area(self), want, &out[0], &st)
+        add_stat(&self.stat, &st)
+        return array if got == want else array[:got].copy()
+
+    def block_free(self, locs):
+        """Give back blocks of the table's space that are nobody's location: never moved to, or moved away from.
+
+        Raises
+        ------
+        SlotNotInUseError
+            A block that is not taken; ``index`` says which, those before it are given back.
+        """
+        cdef uint32_t[::1] view
+        cdef swap_stat_t st
+        cdef int64_t done = 0
+        cdef int err
+        array = _locations(locs)
+        if array.size == 0:
+            return
+        view = array
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            err = area_give(area(self), &view[0], view.shape[0], &done, &st)
+        add_stat(&self.stat, &st)
+        if err:
+            raise_errno(err, f"location {view[done]}: not a block that was taken", done)
+
+    def owners(self, locs):
+        """Which slots the blocks at *locs* serve, where their devices keep owners.
+
+        Returns
+        -------
+        members : ndarray of int32, shape (n,)
+            The slot's table, as a member of the space; -1 where no owner is kept.
+        slots : ndarray of int64, shape (n,)
+            Its slot, or -1.
+
+        Notes
+        -----
+        Runtime: O(1) a block. Without kept owners, `BlockSpace.owners` scans the locations of all tables.
+        """
+        cdef uint32_t[::1] view = _locations(locs)
+        cdef int k, n = view.shape[0], member
+        cdef uint32_t front
+        cdef int64_t slot
+        members, slots = np.full(n, -1, np.int32), np.full(n, -1, np.int64)
+        for k in range(n):
+            front = owner_of(area(self), view[k], &self.stat)
+            slot = slot_of(area(self).space, front, &member) if front else -1
+            if slot >= 0:
+                members[k], slots[k] = member, slot
+        return members, slots
+
+    @property
+    def past_limit(self):
+        """The most clusters that may exist past the end; by default 2**23. Fewer than exist now destroys none."""
+        return area(self).past_limit
+
+    @past_limit.setter
+    def past_limit(self, limit):
+        cdef uint32_t most = _field("past_limit", limit, PAST_MAX)
+        spin_lock(&area(self).list_lock)
+        area(self).past_limit = most
+        spin_unlock(&area(self).list_lock)
+
+    @property
+    def member(self):
+        """The table's number in its space of blocks: what `resolve` calls a device."""
+        return area(self).member
+
+    # -- cold clusters
+
+    def compact(self, min_age, now=None, max_error=None):
+        """Hold cold clusters in 3 bytes a slot, or 1 where all counts and memcg ids are the same.
+
+        A cluster is packed when all 512 slots are swapped out, with at most 14 users each, their data in their own
+        blocks, and every shadow at least *min_age* old. Counts and memcg ids stay exact. Shadows lose their lowest
+        bits where the cluster's range does not fit: one that is read back is too small (too old) by at most
+        *max_error*. Look-ups read packed clusters as they are; the first write to one gives it its words back.
+
+        Parameters
+        ----------
+        min_age : int
+            In the caller's unit of shadows; age is ``now - shadow``, modulo 2**42.
+        now : int, optional
+            By default the greatest shadow in the table.
+        max_error : int, optional
+            Clusters whose shadows would lose more stay as they are. By default the error is bounded by the format
+            alone: by the cluster's range of shadows over 256 in 1 byte, over 16 or more in 3.
+
+        Returns
+        -------
+        dict of int
+            Clusters ``packed`` and ``uniform`` now, and bytes ``saved``.
+
+        Notes
+        -----
+        Runtime: reads every table in use once.
+        """
+        cdef uint64_t age = _field("min_age", min_age, SHADOW_MAX), clock, error = SHADOW_MAX if max_error is None else _field("max_error", max_error, SHADOW_MAX)
+        cdef area_t *t = area(self)
+        cdef compacted_t done
+        cdef swap_stat_t st
+        cdef uint32_t end = t.nr_clusters
+        memset(&done, 0, sizeof(done))
+        memset(&st, 0, sizeof(st))
+        clock = 0 if now is None else _field("now", now, SHADOW_MAX)
+        with nogil:
+            if t.grows:
+                end = load32(&t.fresh)
+            if now is None:
+                clock = newest(t, 0, end)
+            compact_range(t, 0, end, clock, age, error, &done, &st)
+        add_stat(&self.stat, &st)
+        return dict(done)
 
     # -- the whole
 
-    def run_discard(self):
-        """Discard what waits for it, as the kernel's worker does; the number of clusters made free."""
-        cdef uint32_t n
+    def run_discard(self, discard=None):
+        """Discard what waits for it, as the kernel's worker does; the number of clusters made free.
+
+        Parameters
+        ----------
+        discard : callable(first, nr), optional
+            Discards *nr* blocks from block *first* on: whole clusters, and the runs of blocks that came home without
+            forming one. Called without locks. When it raises, what was not discarded waits on.
+        """
         cdef swap_stat_t st
+        cdef uint32_t n = 0
+        cdef int64_t first
         memset(&st, 0, sizeof(st))
-        with nogil:
-            n = discard_all(area(self), &st)
+        if discard is None:
+            with nogil:
+                n = discard_all(area(self), &st)
+        else:
+            while True:
+                first = discard_begin(area(self), &st)
+                if first < 0:
+                    break
+                try:
+                    discard(first, CLUSTER_SLOTS)
+                except BaseException:
+                    discard_end(area(self), first, LIST_DISCARD, &st)
+                    raise
+                discard_end(area(self), first, LIST_FREE, &st)
+                n += 1
+        _discard_runs(self, discard, &st)
         add_stat(&self.stat, &st)
         return n
 
     def trim(self):
-        """Return the memory of tables that no cluster uses to the system."""
+        """Return the memory of what no cluster uses to the system: tables and side records, structures past the end."""
+        cdef swap_stat_t st
+        memset(&st, 0, sizeof(st))
         with nogil:
+            trim_clusters(area(self))
             pool_trim(&area(self).pool)
 
     def usage(self):
@@ -789,8 +1183,12 @@ cdef class SwapTable:
         -------
         dict
             ``slots`` (with header and bad ones; clusters made so far times 512 where the table grows),
-            ``usable``, ``used``, ``free``, ``cached``, ``swapped``, ``bad``, and ``clusters``: ``untouched``,
-            ``free``, ``discard``, ``full``, ``nonfull`` and ``frag`` (a list of 10, by order).
+            ``usable``, ``used`` (past the end too), ``free``, ``cached``, ``swapped``, ``lent`` (free slots whose
+            block serves another), ``moved`` (slots with a location), ``bad``; ``clusters``: ``untouched``,
+            ``free``, ``discard``, ``full``, ``receive`` (no table, but blocks taken), ``packed`` (of the full ones), ``nonfull`` and ``frag``
+            (a list of 10, by order), ``past`` (past the end) and ``past_peak``; ``blocks`` of the device: ``usable``,
+            ``used``, ``free``, ``taken`` (through locations), ``held`` (taken, but nobody's location yet),
+            ``waiting`` (for their discard) and ``holes`` (of slots in use whose data is elsewhere or zero).
 
         Notes
         -----
@@ -798,22 +1196,32 @@ cdef class SwapTable:
         """
         cdef census_t s
         cdef lists_t lists
+        cdef sums_t sums
         cdef uint32_t listed
         cdef area_t *t = area(self)
         with nogil:
             count_kinds(t, &s)
             listed = area_lists(t, &lists)
+            sums = sums_of(t)
         size = t.slots if not t.grows else listed * CLUSTER_SLOTS
-        bad = s.kinds[KIND_BAD] - ((<uint64_t>t.nr_clusters << CLUSTER_SHIFT) - t.slots)
+        usable = load64(&t.usable) if not t.grows else size - s.kinds[KIND_BAD]
         # A batch that frees tells the device once it is done: until then others may have taken the same slots again.
-        used = min(used_of(t), size - bad)
+        own = min(sums.own, usable)
+        blocks = min(sums.own - sums.holes + sums.taken, usable) if t.own_blocks else 0
         return {
-            "slots": size, "usable": size - bad, "used": used, "free": size - bad - used,
-            "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "bad": bad,
+            "slots": size, "usable": usable, "used": own + sums.past, "free": max(usable - own - s.lent, 0),
+            "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "lent": s.lent, "moved": s.moved,
+            "bad": size - usable if not t.grows else s.kinds[KIND_BAD],
             "clusters": {
                 "untouched": (t.nr_clusters if not t.grows else listed) - listed,
-                "free": lists.free, "discard": lists.discard, "full": lists.full,
+                "free": lists.free, "discard": lists.discard, "full": lists.full, "receive": lists.receive,
+                "packed": packed_clusters(t),
                 "nonfull": list(lists.nonfull), "frag": list(lists.frag),
+                "past": lists.past, "past_peak": lists.past_peak,
+            },
+            "blocks": {
+                "usable": usable if t.own_blocks else 0, "used": blocks, "free": usable - blocks if t.own_blocks else 0,
+                "taken": sums.taken, "held": load64(&t.held), "waiting": load64(&t.waiting), "holes": sums.holes,
             },
         }
 
@@ -823,9 +1231,10 @@ cdef class SwapTable:
         Returns
         -------
         dict of int
-            ``tables`` (of clusters in use), ``clusters`` (64-byte structures and table pointers, whole pages
-            that were touched), ``overflow`` (counts beyond 14), ``limbo`` (dropped tables that a reader may
-            still see), ``pool`` (free tables kept for the next cluster, until `trim`), ``fixed`` (the rest).
+            ``tables`` (of clusters in use), ``packed`` (cold ones), ``locations``, ``bitmaps`` (of blocks taken),
+            ``owners``, ``overflow`` (counts beyond 14), ``clusters`` (64-byte structures and table pointers, whole
+            pages that were touched), ``limbo`` (dropped records that a reader may still see), ``pool`` (free records
+            kept for the next cluster, until `trim`), ``fixed`` (the rest).
         """
         cdef bytes_t b
         area_memory(area(self), &b)
@@ -833,7 +1242,8 @@ cdef class SwapTable:
         return by_kind | {"total": sum(by_kind.values())}
 
     def stats(self):
-        """Counts since the table was made: locks taken and waited for, clusters visited, words written.
+        """Counts since the table was made: locks taken and waited for, clusters visited, words written, allocations
+        ``past`` the end, ``blocks`` taken for them and their ``extents`` (runs of blocks that follow one another).
 
         What C embedders and lists of devices do is counted in structures of theirs, but for ``device_list_locks``
         and ``device_list_waits``: how often the lock of this device's lists was taken, and found taken, by anybody.
@@ -856,6 +1266,8 @@ cdef class SwapTable:
         cdef int err
         with nogil:
             err = check_area(area(self), &s)
+            if err == 0:
+                err = check_space(area(self), &s)
         if err:
             where = f"slot {s.bad_slot}, word {area_word(area(self), s.bad_slot):#x}, " if s.bad_slot >= 0 else ""
             raise CheckError(f"{s.why.decode()} ({where}{self.usage()}, {self.memory()})")
@@ -875,7 +1287,124 @@ cdef bint _unfit(uint64_t word, int op) noexcept:
         return True
     if op == OP_PUT:
         return swp_tb_count(word) == 0
+    if op == OP_ZERO_CLEAR:
+        return swp_tb_zero(word)
     return (op == OP_CACHE_ADD and swp_tb_is_folio(word)) or (op == OP_CACHE_DEL and swp_tb_is_shadow(word))
+
+
+cdef class BlockSpace:
+    """The flat space of blocks that the locations of its tables name: 2**32 blocks in units of 2**22.
+
+    Each table owns as many units as its blocks need; unit 0 is nobody's, so that location 0 means none. A table is
+    put into a space when it is made: ``SwapTable(slots, space=space)``. Up to 255 tables, ghosts included.
+
+    Notes
+    -----
+    The space keeps its tables alive, since slots of one may have their data in blocks of another.
+
+    >>> space = BlockSpace()
+    >>> ssd, hdd = SwapTable(slots=1024, space=space), SwapTable(slots=4096, space=space)
+    >>> slot = ssd.alloc()
+    >>> home, = hdd.block_alloc(1)
+    >>> ssd.move(slot, 0, home)
+    >>> [int(at[0]) for at in ssd.resolve([slot])]
+    [1, 512]
+    """
+
+    cdef space_t *s
+    cdef readonly list tables
+    """Members by number: what `SwapTable.resolve` calls devices."""
+
+    def __cinit__(self):
+        self.tables = []
+        self.s = space_new()
+        if self.s == NULL:
+            raise_errno(ENOMEM, "no memory for a space of blocks")
+
+    def __init__(self):
+        pass
+
+    def __dealloc__(self):
+        space_drop(self.s)
+
+    cdef int admit(self, SwapTable table) except -1:
+        """Make a new table a member."""
+        cdef int err
+        add32(&self.s.refs, 1)
+        err = area_join(area(table), self.s)
+        if err:
+            space_drop(self.s)
+            raise_errno(err, f"{table!r}: the space has no units left for {area(table).blocks} blocks" if err == -ENOSPC else "no memory")
+        self.tables.append(table)
+        table.space = self
+        return 0
+
+    def owners(self, SwapTable table not None, first=0, end=None):
+        """Which slots have their data in blocks *first* to *end* of *table*, by scanning all locations.
+
+        Returns
+        -------
+        members : ndarray of int32, shape (n,)
+            The tables of the slots.
+        slots : ndarray of int64, shape (n,)
+        blocks : ndarray of int64, shape (n,)
+            Ascending.
+
+        Notes
+        -----
+        Runtime: reads every location of the space, 4 bytes each.
+        """
+        return scan_owners(area(table), integer(first, "first"), area(table).slots if end is None else integer(end, "end"))
+
+    def memory(self):
+        """Bytes of the space itself."""
+        return {"fixed": sizeof(space_t), "total": sizeof(space_t)}
+
+    def check(self):
+        """Check every table, and that no block has two owners and none is lost. The threads must be still."""
+        for table in self.tables:
+            table.check()
+
+    def __len__(self):
+        return len(self.tables)
+
+    def __repr__(self):
+        return f"BlockSpace({len(self.tables)} tables)"
+
+
+cdef waiting_runs(SwapTable self):
+    """Take the runs of blocks that wait for their discard, merged; int64, shape (n, 2): first block, number."""
+    cdef area_t *t = area(self)
+    cdef uint32_t *runs
+    cdef int64_t k, n
+    spin_lock(&t.list_lock)
+    runs, n = t.discard_runs, t.nr_discard_runs
+    t.discard_runs = NULL
+    t.nr_discard_runs = t.max_discard_runs = 0
+    spin_unlock(&t.list_lock)
+    array = np.array([(runs[2 * k], runs[2 * k + 1]) for k in range(n)], np.int64).reshape(-1, 2)
+    free(runs)
+    array = array[np.argsort(array[:, 0])]
+    heads = np.flatnonzero(np.r_[True, array[1:, 0] != array[: max(n - 1, 0)].sum(1)][:n])
+    return np.c_[array[heads, 0], np.add.reduceat(array[:, 1], heads) if n else array[:, 1]]
+
+
+cdef scan_owners(area_t *t, int64_t first, int64_t end):
+    """(members, slots, blocks) of the slots located in blocks *first* to *end* of *t*."""
+    cdef int64_t room = 0, n = 0
+    cdef int32_t[::1] m
+    cdef int64_t[::1] s
+    cdef int64_t[::1] b
+    while True:
+        members, slots, blocks = np.empty(room + 1, np.int32), np.empty(room + 1, np.int64), np.empty(room + 1, np.int64)
+        m, s, b = members, slots, blocks
+        with nogil:
+            n = find_owners(t, first, end, &m[0], &s[0], &b[0], room)
+        if n <= room:
+            break
+        room = n + n // 8
+    order = np.argsort(blocks[:n], kind="stable")
+    return members[:n][order], slots[:n][order], blocks[:n][order]
 
 
 cdef class DeviceList:
@@ -963,18 +1492,18 @@ cdef class DeviceList:
             raise_errno(EINVAL, f"swap type {k}: expected one of {[i for i, t in enumerate(self.tables) if t is not None]}")
         return self.tables[k]
 
-    cdef int _prepare(self, request_t *r, order, cpu, pfn, memcg, allowed) except -1:
+    cdef int _prepare(self, request_t *r, order, cpu, pfn, memcg, allowed, bint contiguous) except -1:
         _field("allowed", allowed, ALL)
-        _request(r, order, pfn, memcg)
+        _request(r, order, pfn, memcg, contiguous)
         return _cpu(cpu, self.d.cpus)
 
-    def alloc(self, order=0, cpu=-1, allowed=ALL, pfn=0, memcg=0):
+    def alloc(self, order=0, cpu=-1, allowed=ALL, pfn=0, memcg=0, contiguous=False):
         """Allocate an aligned run of ``1 << order`` slots; (swap type, first slot).
 
         Parameters
         ----------
-        order, cpu, pfn, memcg
-            As in `SwapTable.alloc`.
+        order, cpu, pfn, memcg, contiguous
+            As in `SwapTable.alloc`; past the end of the best device that has the blocks.
         allowed : int
             Mask of swap types; a cursor on another is not used.
 
@@ -986,20 +1515,20 @@ cdef class DeviceList:
         cdef request_t r
         cdef int64_t slot
         cdef uint8_t kind
-        cdef int c = self._prepare(&r, order, cpu, pfn, memcg, allowed)
+        cdef int c = self._prepare(&r, order, cpu, pfn, memcg, allowed, contiguous)
         r.out, r.n = &slot, 1
         if devices_alloc(self.d, c, &r, &kind, allowed, &self.stat):
             raise_errno(ENOSPC, f"no room at order {order}: {self.used} of {self.usable} slots are used on {len(self)} devices")
         return kind, slot
 
-    def alloc_many(self, n, order=0, cpu=-1, allowed=ALL, memcg=0):
+    def alloc_many(self, n, order=0, cpu=-1, allowed=ALL, memcg=0, contiguous=False):
         """Allocate up to *n* runs; (swap types as uint8, first slots as int64), shorter than *n* when full."""
         cdef request_t r
         cdef swap_stat_t st
         cdef int64_t[::1] out
         cdef uint8_t[::1] kinds
         cdef uint32_t mask
-        cdef int c = self._prepare(&r, order, cpu, 0, memcg, allowed)
+        cdef int c = self._prepare(&r, order, cpu, 0, memcg, allowed, contiguous)
         cdef Py_ssize_t want = count_arg(n)
         slots = np.empty(min(want, max(self.usable, 0)), np.int64)
         types = np.empty(slots.shape[0], np.uint8)
@@ -1021,13 +1550,13 @@ cdef class DeviceList:
     def used(self):
         """Slots in use on all devices."""
         cdef int64_t usable
-        return devices_used(self.d, &usable)
+        return devices_used(self.d, &usable, True)
 
     @property
     def usable(self):
         """Slots that all devices have."""
         cdef int64_t usable
-        devices_used(self.d, &usable)
+        devices_used(self.d, &usable, False)
         return usable
 
     @property
@@ -1057,7 +1586,7 @@ cdef class DeviceList:
                 continue
             table.check()
             used += used_of(area(<SwapTable>table))
-            if self.d.listed[kind] != (used_of(area(<SwapTable>table)) < area(<SwapTable>table).usable):
+            if self.d.listed[kind] != (blocks_of(area(<SwapTable>table)) < area(<SwapTable>table).usable):
                 raise CheckError(f"swap type {kind}: listed as available: {bool(self.d.listed[kind])}, but {table!r}")
         if not cursors_are_members(self.d):
             raise CheckError(f"a cursor names a device that is not in the list: {self!r}")

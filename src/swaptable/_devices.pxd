@@ -1,13 +1,15 @@
 # Several swap areas under the kernel's rules for devices: priorities, equals in turn, one set of cursors.
-# Imports the area and the locks.
+# Imports the area, its allocators and the locks.
 # Used by the core only; the layout is private.
 from libc.errno cimport EBUSY, EINVAL, ENOSPC
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from swaptable._alloc cimport *
 from swaptable._area cimport *
 from swaptable._atomic cimport *
+from swaptable._past cimport *
 
 cdef enum:
     MAX_DEVICES = 32            # a swap type has 5 bits
@@ -51,33 +53,33 @@ cdef inline void devices_fullness(void *devices, int kind) noexcept nogil:
     cdef area_t *t
     spin_lock(&d.lock)
     t = d.areas[kind]
-    if t != NULL and d.listed[kind] and used_of(t) >= t.usable:
+    if t != NULL and d.listed[kind] and blocks_of(t) >= load64(&t.usable):
         avail_del_locked(d, kind)
         store32(&t.off_list, 1)
     # Looked at again: what was freed before off_list was set has told nobody.
-    if t != NULL and not d.listed[kind] and used_of(t) < t.usable:
+    if t != NULL and not d.listed[kind] and blocks_of(t) < load64(&t.usable):
         avail_add_locked(d, kind)
         store32(&t.off_list, 0)
     spin_unlock(&d.lock)
 
 
-cdef inline int64_t devices_used(devices_t *d, int64_t *usable) noexcept nogil:
-    """Slots in use on all devices, and how many there are."""
+cdef inline int64_t devices_used(devices_t *d, int64_t *usable, bint slots) noexcept nogil:
+    """Blocks, or slots, in use on all devices, and how many blocks there are."""
     cdef int64_t used = 0
     cdef int kind
     usable[0] = 0
     spin_lock(&d.lock)
     for kind in range(MAX_DEVICES):
         if d.areas[kind] != NULL:
-            used += used_of(d.areas[kind])
-            usable[0] += d.areas[kind].usable
+            used += used_of(d.areas[kind]) if slots else blocks_of(d.areas[kind])
+            usable[0] += load64(&d.areas[kind].usable)
     spin_unlock(&d.lock)
     return used
 
 
 cdef inline bint devices_half_used(void *devices) noexcept nogil:
     cdef int64_t usable
-    return devices_used(<devices_t *>devices, &usable) * 2 > usable
+    return devices_used(<devices_t *>devices, &usable, False) * 2 > usable
 
 
 cdef inline area_t *next_device(devices_t *d, uint32_t *allowed, swap_stat_t *st) noexcept nogil:
@@ -152,6 +154,26 @@ cdef inline void devices_reclaim(devices_t *d, request_t *r, uint32_t allowed, s
             unpin(r)
 
 
+cdef inline area_t *devices_past(devices_t *d, request_t *r, uint32_t allowed, swap_stat_t *st) noexcept nogil:
+    """Serve one run of *r* past the end of the best device with blocks for it; the device, or NULL. Context: the cursor lock."""
+    cdef area_t *t
+    cdef area_t *best
+    cdef int kind, take
+    while allowed:
+        best = NULL
+        take = 0
+        spin_lock(&d.lock)
+        for kind in range(MAX_DEVICES):
+            t = d.areas[kind] if allowed >> kind & 1 else NULL
+            if t != NULL and (best == NULL or d.priority[kind] > d.priority[take]):
+                best, take = t, kind
+        spin_unlock(&d.lock)
+        if best == NULL or alloc_past(best, r, st):
+            return best
+        allowed &= ~(<uint32_t>1 << take)
+    return NULL
+
+
 cdef inline int devices_alloc(devices_t *d, int cpu, request_t *r, uint8_t *kinds, uint32_t allowed, swap_stat_t *st) noexcept nogil:
     """Serve *r* from the devices *allowed*, by priority. Return: 0 or -ENOSPC."""
     cdef cpu_t *c = &d.cpu[cpu]
@@ -167,8 +189,12 @@ cdef inline int devices_alloc(devices_t *d, int cpu, request_t *r, uint8_t *kind
             continue
         if not r.retried:
             devices_reclaim(d, r, allowed, st)
-        if not once_more(r):
+        if once_more(r):
+            continue
+        t = devices_past(d, r, allowed, st) if r.contiguous else NULL
+        if t == NULL:
             break
+        memset(kinds + begin, t.kind, r.done - begin)
     spin_unlock(&c.lock)
     return 0 if r.done == r.n else -ENOSPC
 
