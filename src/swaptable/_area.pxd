@@ -127,7 +127,6 @@ cdef struct area_t:
     int64_t held            # blocks taken, but nobody's location yet
     int64_t waiting         # blocks that came home and wait for their discard
     int64_t leaving         # blocks with data that a resize takes away: those who hold them want others
-    uint32_t resizing       # or defragmenting: one at a time
     uint8_t pad2[64]
     cpu_t global_cpu        # the cursors of a rotational device
     pool_t pool
@@ -327,7 +326,7 @@ cdef inline uint32_t isolate_fresh(area_t *t, swap_stat_t *st) noexcept nogil:
     """The next cluster that was never used, locked; NO_CLUSTER when the device has no more."""
     cdef uint32_t i
     cdef cluster_t *ci
-    if peek32(&t.fresh) >= t.nr_clusters:
+    if peek32(&t.fresh) >= peek32(&t.nr_clusters):
         return NO_CLUSTER
     lock_lists(t, st)
     i = t.fresh

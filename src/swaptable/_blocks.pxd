@@ -82,10 +82,15 @@ cdef struct cand_t:         # a cluster with free blocks, as it was when it was 
 
 # ---- holes
 
+cdef inline bint is_lendable(area_t *t, uint32_t i) noexcept nogil:
+    """Has cluster *i* blocks that may be taken?"""
+    return has_own(t, i) and <uint64_t>i << CLUSTER_SHIFT < blocks_end(t)
+
+
 cdef inline void holes_changed(area_t *t, uint32_t i, swap_stat_t *st) noexcept nogil:
     """List or unlist a cluster after its holes or lent blocks have changed. Context: cluster lock; takes and drops the list lock."""
     cdef cluster_t *ci = &t.clusters[i]
-    cdef bint want = has_own(t, i) and ci.nr_loc + ci.nr_zero > ci.nr_taken - ci.nr_lent
+    cdef bint want = is_lendable(t, i) and ci.nr_loc + ci.nr_zero > ci.nr_taken - ci.nr_lent
     if want == (ci.flags & FLAG_HOLES):
         return
     lock_lists(t, st)
@@ -143,6 +148,37 @@ cdef inline uint64_t *after_free(area_t *t, uint32_t i, swap_stat_t *st) noexcep
     elif ci.list != LIST_NONFULL:
         cluster_move(t, i, LIST_NONFULL, order, st)
     return table
+
+
+# ---- clusters beyond a device that was made smaller
+
+cdef inline void forget_cluster(area_t *t, uint32_t i, swap_stat_t *st) noexcept nogil:
+    """Take an empty cluster off its list, as if it had never been used. Context: cluster lock."""
+    cdef list_t *l
+    lock_lists(t, st)
+    l = list_of(t, t.clusters[i].list, t.clusters[i].order)
+    if l != NULL:
+        list_del(t, l, i)
+    t.clusters[i].list = LIST_UNTOUCHED
+    spin_unlock(&t.list_lock)
+
+
+cdef inline uint64_t *drop_beyond(area_t *t, uint32_t i, swap_stat_t *st) noexcept nogil:
+    """Forget a cluster beyond the device none of whose slots is in use. Context: cluster lock. Return: its table, dirty, or NULL."""
+    cdef cluster_t *ci = &t.clusters[i]
+    cdef uint64_t *words = t.tables[i]
+    cdef unsigned int off
+    if not is_table(words) or <uint64_t>i << CLUSTER_SHIFT < blocks_end(t) or ci.nr_taken or ci.nr_loc or ci.nr_zero:
+        return NULL
+    for off in range(CLUSTER_SLOTS):
+        if words[off] != SWP_TB_BAD:
+            return NULL
+    forget_cluster(t, i, st)
+    store_ptr(&t.tables[i], NULL)
+    ci.count = 0
+    ci.order = ci.flags = 0
+    ci.any_free = ci.all_free = <uint64_t>-1
+    return words
 
 
 # ---- free blocks of a cluster

@@ -19,6 +19,7 @@ cdef struct census_t:
     uint64_t kinds[8]
     uint64_t moved          # slots with a location
     uint64_t lent           # free slots whose block is taken
+    uint64_t beyond         # slots in use that a smaller device lost
     uint64_t touched_clusters
     uint64_t hole_clusters
     uint64_t records[8]     # of each depot, named by a cluster
@@ -132,7 +133,7 @@ cdef inline int check_bits(area_t *t, uint32_t i, census_t *s) noexcept nogil:
     for off in range(CLUSTER_SLOTS if ci.owners else 0):
         if half_at(&t.pool, OWNERS, ci.owners)[off] and not is_taken(t, ci, off):
             return fail(s, first + off, b"an owner of a block that nobody took")
-    if (ci.flags & FLAG_HOLES) != (has_own(t, i) and ci.nr_loc + ci.nr_zero > taken - ci.nr_lent):
+    if (ci.flags & FLAG_HOLES) != (is_lendable(t, i) and ci.nr_loc + ci.nr_zero > taken - ci.nr_lent):
         return fail(s, first, b"holes that no search would find, or none where one would look")
     s.sums.taken += taken
     s.hole_clusters += ci.flags & FLAG_HOLES
@@ -364,12 +365,15 @@ cdef inline int check_space(area_t *t, census_t *s) noexcept nogil:
 cdef inline void count_cluster(area_t *t, uint32_t i, census_t *s) noexcept nogil:
     """Words of a cluster by kind. Context: an epoch."""
     cdef uint64_t *words = <uint64_t *>load_ptr(&t.tables[i])
+    cdef uint64_t word, end = blocks_end(t)
     cdef int off
     if is_packed(words):
         s.kinds[KIND_SHADOW] += CLUSTER_SLOTS
     elif words != NULL:
         for off in range(CLUSTER_SLOTS):
-            s.kinds[swp_tb_kind(load_relaxed(words + off))] += 1
+            word = load_relaxed(words + off)
+            s.kinds[swp_tb_kind(word)] += 1
+            s.beyond += 1 if i < PAST_CLUSTER and swp_tb_counts(word) and (<uint64_t>i << CLUSTER_SHIFT) + off >= end else 0
 
 
 cdef inline void count_sides(cluster_t *ci, census_t *s) noexcept nogil:

@@ -26,10 +26,12 @@ from swaptable._resize cimport *
 from swaptable._space cimport *
 from swaptable._update cimport *
 
+from contextlib import contextmanager
 from operator import index
 
 import numpy as np
 
+from swaptable import _moves as moves
 from swaptable.errors import CheckError, raise_errno
 
 cdef extern from *:
@@ -597,6 +599,7 @@ cdef class SwapTable:
             _mark(self, 0, "header")
         for slot in bad:
             _mark(self, slot, "bad")
+        self.bad = bad
         for slot in range(n, <int64_t>area(self).nr_clusters << CLUSTER_SHIFT):
             mark_bad(area(self), slot)
         if area(self).usable == 0:
@@ -1088,6 +1091,208 @@ cdef class SwapTable:
         """The table's number in its space of blocks: what `resolve` calls a device."""
         return area(self).member
 
+    # -- the size of the device, and where its free blocks lie
+
+    def resize(self, slots, mover=None, pfn=0):
+        """Let the device have *slots* blocks, the header's included, while it is in use.
+
+        Growing takes effect at once. Shrinking first gives nothing more to anybody from block *slots* on, then moves
+        what is there: data of slots that stay in use beyond the end (their numbers are in page tables), and data of
+        other slots that was lent blocks there. All of it goes to blocks of the device that remain.
+
+        Parameters
+        ----------
+        slots : int
+            1 to 2**32 - 1.
+        mover : callable(src, dst), optional
+            Copies the data of blocks *src* to blocks *dst* (uint32 locations, shape (n,)). Called without locks,
+            while the slots are pinned. Left out, there is no data to copy.
+        pfn : int
+            Of the folios that pin the slots meanwhile.
+
+        Raises
+        ------
+        SlotBusyError
+            Blocks are left in the way: pinned by somebody else, held, waiting for their discard, or without room
+            elsewhere; the message says how many. The size is as it was; what was moved stays moved.
+
+        Notes
+        -----
+        Runtime: shrinking reads what is taken away, and every location of the space once a pass.
+        """
+        if area(self).grows:
+            raise_errno(EINVAL, f"slots {slots}: a table without a size grows and shrinks as it is used")
+        size = _positive("slots", slots, MAX_SLOTS)
+        with self._alone():
+            if size < area(self).blocks:
+                moves.shrink(self, size, mover, _field("pfn", pfn, PFN_MAX))
+            elif size > area(self).blocks:
+                self._grow(size)
+
+    def defrag(self, order, max_moves=None, mover=None, pfn=0):
+        """Move data so that aligned runs of ``1 << order`` free blocks appear; entries stay what they are.
+
+        Parameters
+        ----------
+        order : int
+            1 to 9.
+        max_moves : int, optional
+            Blocks to move at most.
+        mover, pfn
+            As in `resize`.
+
+        Returns
+        -------
+        Defragmented
+            ``moves``, ``bytes`` copied, and how many aligned runs of free blocks there were and are:
+            ``runs_before``, ``runs_after``; ``slot_runs_before``, ``slot_runs_after``: those of them whose slots
+            are free too, which an ordinary allocation can take.
+
+        Notes
+        -----
+        The runs with the least data are emptied into the free blocks of those with the most. A slot whose data moved
+        away has a hole; a lent block that moved away comes home to its slot. Runtime: reads every word and location.
+        """
+        order = small(order, "order", 1, PMD_ORDER)
+        most = MAX_SLOTS if max_moves is None else _field("max_moves", max_moves, MAX_SLOTS)
+        if area(self).grows:
+            raise_errno(EINVAL, f"{self!r}: a ghost has no blocks")
+        with self._alone():
+            return moves.defrag(self, order, most, mover, _field("pfn", pfn, PFN_MAX))
+
+    @contextmanager
+    def _alone(self):
+        """One resize or defragmentation at a time."""
+        if self.moving:
+            raise_errno(EBUSY, f"{self!r}: another resize or defragmentation is under way")
+        self.moving = True
+        try:
+            yield
+        finally:
+            self.moving = False
+
+    @property
+    def blocks(self):
+        """Blocks of the device, header and bad ones too; 0 of a ghost."""
+        return area(self).blocks if area(self).own_blocks else 0
+
+    def _grow(self, uint64_t blocks):
+        """Have more blocks, but for the bad ones."""
+        cdef int64_t[::1] bad = self.bad
+        cdef swap_stat_t st
+        cdef int err
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            err = grow(area(self), blocks, &bad[0] if bad.shape[0] else NULL, bad.shape[0], &st)
+        add_stat(&self.stat, &st)
+        if err:
+            raise_errno(err, f"blocks {blocks}: " + ("no units of locations left in the space" if err == -ENOSPC else "no memory for tables"))
+
+    def _fence(self, uint64_t blocks):
+        """Give nobody a block from *blocks* on."""
+        cdef swap_stat_t st
+        cdef int err
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            err = fence(area(self), blocks, &st)
+        add_stat(&self.stat, &st)
+        if err:
+            raise_errno(err, f"blocks {blocks}: no memory for tables")
+
+    def _fenced(self, uint64_t was):
+        """The device has no blocks from its size to *was* any more."""
+        cdef swap_stat_t st
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            fenced(area(self), was, &st)
+        add_stat(&self.stat, &st)
+
+    def _leaving(self, int64_t blocks):
+        """So many blocks with data are beyond the fence."""
+        add64(&area(self).leaving, blocks - load64(&area(self).leaving))
+
+    def _own_data(self, uint64_t first, uint64_t end):
+        """Slots from *first* to *end* whose data is in their own blocks; int64."""
+        cdef int64_t[::1] view
+        cdef int64_t room = 0, n
+        while True:
+            array = np.empty(room + 1, np.int64)
+            view = array
+            with nogil:
+                n = own_data(area(self), first, end, &view[0], room)
+            if n <= room:
+                return array[:n]
+            room = n + n // 8
+
+    def _scan_owners(self, int64_t first, int64_t end):
+        """(members, slots, blocks) of the slots located in blocks *first* to *end*."""
+        return scan_owners(area(self), first, end)
+
+    def _taken_from(self, uint64_t first, uint64_t end):
+        """How many blocks from *first* to *end* are taken."""
+        cdef int64_t n = 0
+        with nogil:
+            n = taken_from(area(self), first, end)
+        return n
+
+    def _block_map(self):
+        """What each block is, by whole clusters: uint8, see BLOCK_* of _resize.pxd."""
+        cdef uint32_t end = (area(self).blocks + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT
+        cdef uint8_t[::1] view
+        cdef swap_stat_t st
+        array = np.empty(<size_t>end << CLUSTER_SHIFT, np.uint8)
+        view = array
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            block_map(area(self), 0, end, &view[0], &st)
+        add_stat(&self.stat, &st)
+        return array
+
+    def _block_locs(self, blocks):
+        """Locations of the device's *blocks*; uint32."""
+        cdef uint64_t[::1] b = np.ascontiguousarray(blocks, np.uint64)
+        cdef Py_ssize_t k
+        cdef uint32_t[::1] view
+        array = np.empty(b.shape[0], np.uint32)
+        view = array
+        for k in range(b.shape[0]):
+            view[k] = loc_of(area(self), b[k])
+        return array
+
+    def _take_these(self, blocks):
+        """Take particular *blocks*; bool, which of them were free. They are held."""
+        cdef uint64_t[::1] b = np.ascontiguousarray(blocks, np.uint64)
+        cdef uint8_t[::1] ok
+        cdef Py_ssize_t k, n = 0
+        cdef swap_stat_t st
+        array = np.zeros(b.shape[0], np.uint8)
+        ok = array
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            for k in range(b.shape[0]):
+                ok[k] = take_this(area(self), b[k], &st)
+                if ok[k]:
+                    taken_add(area(self), 1, loc_of(area(self), b[k]))
+                    add64(&area(self).held, 1)
+        add_stat(&self.stat, &st)
+        return array.view(bool)
+
+    def _pin(self, slots, uint64_t pfn):
+        """Put swapped-out slots into the swap cache, those that can be; (bool, the words replaced)."""
+        cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef uint8_t[::1] ok
+        cdef uint64_t[::1] old
+        cdef Py_ssize_t k
+        cdef swap_stat_t st
+        pinned, words = np.zeros(s.shape[0], np.uint8), np.zeros(s.shape[0], np.uint64)
+        ok, old = pinned, words
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            for k in range(s.shape[0]):
+                ok[k] = update_one(area(self), OP_CACHE_ADD, s[k], 1, pfn, &old[k], &st) == 0
+        add_stat(&self.stat, &st)
+        return pinned.view(bool), words
+
     # -- cold clusters
 
     def compact(self, min_age, now=None, max_error=None):
@@ -1203,13 +1408,13 @@ cdef class SwapTable:
             count_kinds(t, &s)
             listed = area_lists(t, &lists)
             sums = sums_of(t)
-        size = t.slots if not t.grows else listed * CLUSTER_SLOTS
+        size = t.blocks if not t.grows else listed * CLUSTER_SLOTS
         usable = load64(&t.usable) if not t.grows else size - s.kinds[KIND_BAD]
         # A batch that frees tells the device once it is done: until then others may have taken the same slots again.
         own = min(sums.own, usable)
         blocks = min(sums.own - sums.holes + sums.taken, usable) if t.own_blocks else 0
         return {
-            "slots": size, "usable": usable, "used": own + sums.past, "free": max(usable - own - s.lent, 0),
+            "slots": size, "usable": usable, "used": own + sums.past, "free": max(<int64_t>(usable - (own - s.beyond) - s.lent), 0),
             "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "lent": s.lent, "moved": s.moved,
             "bad": size - usable if not t.grows else s.kinds[KIND_BAD],
             "clusters": {
@@ -1277,7 +1482,7 @@ cdef class SwapTable:
         return area(self).cpus
 
     def __repr__(self):
-        size = "None" if area(self).grows else str(area(self).slots)
+        size = "None" if area(self).grows else str(area(self).blocks)
         return f"SwapTable(slots={size}, used={used_of(area(self))}, cpus={area(self).cpus})"
 
 

@@ -334,8 +334,11 @@ cdef inline uint64_t pool_side_bytes(pool_t *p) noexcept nogil:
 
 
 cdef inline uint64_t depot_resident(depot_t *d, int kind) noexcept nogil:
-    """Bytes of granules that are in memory. Context: the pool's lock."""
-    return ((d.fresh + SHAPES[kind].per - 1) // SHAPES[kind].per - d.nr_cold) * <uint64_t>SHAPES[kind].granule if d.fresh > (kind > MORE_TABLES) else 0
+    """Bytes of pages that are in memory. Context: the pool's lock."""
+    cdef uint64_t last = d.fresh % SHAPES[kind].per * SPREAD * SHAPES[kind].bytes
+    if d.fresh <= (kind > MORE_TABLES):
+        return 0
+    return (d.fresh // SHAPES[kind].per - d.nr_cold) * <uint64_t>SHAPES[kind].granule + (last + 4095) // 4096 * 4096
 
 
 cdef inline void cool_locked(depot_t *d, uint32_t granule) noexcept nogil:

@@ -22,7 +22,8 @@ cdef enum:
 cdef struct tally_t:        # what a batch changed, and what its cluster no longer needs
     sums_t sums
     uint64_t *table
-    uint32_t extend, locs, bits     # records to give back
+    bint dirty
+    uint32_t extend, locs           # records to give back
     int64_t nr_homes
     uint32_t[512] homes             # locations that were given up
 
@@ -30,14 +31,15 @@ cdef struct tally_t:        # what a batch changed, and what its cluster no long
 cdef inline void tally_begin(tally_t *y) noexcept nogil:
     memset(&y.sums, 0, sizeof(sums_t))
     y.table = NULL
-    y.extend = y.locs = y.bits = 0
+    y.extend = y.locs = 0
+    y.dirty = False
     y.nr_homes = 0
 
 
 cdef inline void tally_settle(area_t *t, tally_t *y, swap_stat_t *st) noexcept nogil:
     """Give back what the last cluster no longer needs. Context: no cluster or list lock."""
     if y.table != NULL:
-        pool_put_table(&t.pool, y.table, False)
+        pool_put_table(&t.pool, y.table, y.dirty)
         y.table = NULL
     if y.extend:
         pool_put(&t.pool, EXTENDS, y.extend, False)
@@ -381,6 +383,8 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
         drop_sides_locked(t, i, y)
         if ci.count < before:           # slots whose block is lent went out of use, but are not free
             y.table = after_free(t, i, st)
+        elif freed and ci.flags & FLAG_BEYOND:
+            y.table, y.dirty = drop_beyond(t, i, st), True
     spin_unlock(&ci.lock)
     st.words += (k - begin) * u.nr
     tally_settle(t, y, st)
