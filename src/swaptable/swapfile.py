@@ -82,6 +82,7 @@ def read_header(path: Path, page_size: int | None = None, *, bad_in_file: bool =
     OSError
         The file cannot be read.
     """
+    _is_regular(path, os.stat(path))
     with open(path, "rb", buffering=0, opener=_open_nonblocking) as file:
         regular = _is_regular(path, os.fstat(file.fileno()))
         size = file.seek(0, os.SEEK_END)
@@ -102,7 +103,7 @@ def has_holes(path: Path) -> bool:
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    """A FIFO is to be refused, not waited for."""
+    """A FIFO that has just come is to be refused, not waited for."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
