@@ -100,7 +100,7 @@ def test_each_refusal_has_its_message(data, message):
 def test_a_list_of_bad_pages_in_a_regular_file():
     data = page(bad=[5, 9])
     assert parse_header(data).bad == (5, 9)
-    with pytest.raises(SwapValueError, match="x lists 2 bad pages; expected none, since it is a regular file$"):
+    with pytest.raises(SwapValueError, match=r"x lists 2 bad pages; expected none, since it is a regular file$"):
         parse_header(data, regular=True, name="x")
 
 
