@@ -18,7 +18,7 @@ FLOORS = [
     ["errors", "_atomic", "_entry"],
     ["_cluster", "_pool", "_area", "_check", "_devices", "_core"],
     ["backends"],
-    ["_swapheader", "swaplist", "swapfile", "devices", "tiers", "memcg"],
+    ["_swapheader", "swaplist", "swapfile", "devices", "_tierbatch", "tiers", "memcg"],
     ["writeback"],
     ["space"],
     ["designs"],
