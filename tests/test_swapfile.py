@@ -407,6 +407,15 @@ def test_bad_pages_of_a_device(path, bad, message, real):
             assert host.refusal(device) == errno.EINVAL
 
 
+def test_a_device_of_one_page_is_no_ghost(path, real):
+    make(path, page(last=512), 4096)
+    assert read_header(path).ghost
+    with host.loop_device(path) as device:
+        with pytest.raises(SwapValueError, match="has 4096 bytes, less than the 2101248 that its header says"):
+            read_header(device)
+        assert host.refusal(device) == errno.EINVAL
+
+
 def test_mkswap_on_a_device(path, real):
     make(path, bytes(100) + b"x", 2 * MIB)
     with host.loop_device(path) as device:
