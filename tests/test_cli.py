@@ -151,7 +151,7 @@ def test_doctor(capsys):
     assert {"python", "numpy", "cython", "compiler", "cpu", "gil", "kernel", "designs"} <= set(facts)
 
 
-@pytest.mark.parametrize("command", ["compare", "doctor", "trace record", "trace info"])
+@pytest.mark.parametrize("command", ["compare", "doctor", "trace record", "trace info", "mkswap", "swaps"])
 def test_every_command_has_help_with_an_example(command, capsys):
     assert cli.main([*command.split(), "--help"]) == 0
     assert f"swaptable {command}" in capsys.readouterr().out.partition("xample")[2]

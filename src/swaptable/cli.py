@@ -1,4 +1,4 @@
-# The command line: compare, trace, thp-test, doctor.
+# The command line: compare, trace, thp-test, mkswap, swaps, doctor.
 # May import everything below; nothing imports it but __main__ and the console script.
 # Used by people and scripts.
 """``swaptable``: results on stdout, progress and errors on stderr.
@@ -130,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
 
     trace_cli.add_parser(subparsers)
     _add_thp_test(subparsers)
+    from swaptable import areas_cli
+
+    areas_cli.add_parser(subparsers)
     _add_doctor(subparsers)
     return parser
 

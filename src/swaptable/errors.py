@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+from typing import NoReturn
 
 
 class SwapError(OSError):
@@ -81,7 +82,7 @@ class CheckError(AssertionError):
     """An invariant does not hold; the message has the state."""
 
 
-def raise_errno(err: int, message: str, index: int | None = None) -> None:
+def raise_errno(err: int, message: str, index: int | None = None) -> NoReturn:
     """Raise the exception of errno *err* (either sign); *index* marks an element of a batch.
 
     >>> raise_errno(28, "no room at order 9")
