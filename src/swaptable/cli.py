@@ -84,7 +84,7 @@ def _command(subparsers: Any, name: str, summary: str, examples: str) -> argpars
 def _add_compare(subparsers: Any) -> None:
     parser = _command(subparsers, "compare", "replay one trace on every swap design", COMPARE_EXAMPLES)
     add = parser.add_argument
-    add("trace", nargs="?", metavar="TRACE", help="a trace file, or a name of `swaptable trace list` (default: sqlite-index)")
+    add("trace", nargs="?", metavar="TRACE", help="a file or a name of `swaptable trace list` (default: sqlite-index)")
     add("--memory", default="50%", type=_checked(parse_memory), help="share of the footprint or size (default: 50%%)")
     add("--folio", default="64K", type=_checked(parse_folio), help="folio size, 4K to 2M (default: 64K)")
     add("--swap", metavar="SIZE", type=_checked(lambda text: parse_size(text, "swap")),

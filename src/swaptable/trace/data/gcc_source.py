@@ -5,7 +5,7 @@
 
 import random
 
-FUNCTIONS = 100
+FUNCTIONS = 75
 rng = random.Random(6)
 
 print("#include <stdint.h>\n#include <string.h>\n")

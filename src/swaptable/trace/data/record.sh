@@ -30,7 +30,7 @@ for name in $wanted; do
         record -o python-data.npz -- python3 python_data.py ;;
     sort)
         python3 "$here/sort_text.py" >sort_text.txt
-        record -o sort.npz -- sort --parallel=1 -S 24M -o sort_text.sorted sort_text.txt ;;
+        record -o sort.npz -- sort --parallel=1 -S 20M -o sort_text.sorted sort_text.txt ;;
     x264)
         python3 "$here/x264_clip.py" >x264_clip.y4m
         record -o x264.npz -- x264 --quiet --no-progress --threads 1 -o x264_clip.264 x264_clip.y4m ;;

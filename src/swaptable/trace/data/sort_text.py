@@ -5,7 +5,7 @@
 
 import random
 
-LINES = 220_000
+LINES = 160_000
 rng = random.Random(6)
 words = ["".join(rng.choices("etaoinshrdlucmfwyp", k=rng.randrange(3, 11))) for _ in range(3000)]
 for number in range(LINES):
