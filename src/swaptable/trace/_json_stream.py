@@ -30,8 +30,7 @@ class JsonStream:
 
     def _more(self) -> bool:
         """Read on, dropping what was used; whether there was more."""
-        used = self._text[: self._at]
-        self._dropped += len(used) if used.isascii() else len(used.encode())
+        self._dropped = self.place()
         parts, size = [self._text[self._at :]], 0
         self._at = 0
         # As much again as is there, so that a large value is not parsed for every piece of it.
@@ -44,11 +43,15 @@ class JsonStream:
         self._text = "".join(parts)
         return size > 0
 
-    def error(self, expected: str, found: str | None = None) -> TraceError:
-        """Return the exception for what stands here."""
-        used = self._text[: self._at]
-        place = self._dropped + len(used.encode())
-        found = found or (repr(self._text[self._at : self._at + 40]) if self._text[self._at :] else "the end")
+    def place(self) -> int:
+        """Return the number of bytes of content before what stands here."""
+        return self._dropped + (self._at if self._text.isascii() else len(self._text[: self._at].encode()))
+
+    def error(self, expected: str, found: str | None = None, place: int | None = None) -> TraceError:
+        """Return the exception for what stands here, or at *place*."""
+        ahead = self._text[self._at : self._at + 40]
+        found = found or (repr(ahead) if ahead else "the end")
+        place = self.place() if place is None else place
         return TraceError(f"{self._where}: byte {place}: expected {expected}, found {found}")
 
     def peek(self) -> str:
@@ -76,17 +79,22 @@ class JsonStream:
             try:
                 value, end = self._parse(self._text, self._at)
             except json.JSONDecodeError as err:
+                offset = err.pos - self._at
                 if not self._cut_off(err) or not self._more():
-                    self._at = min(err.pos, len(self._text)) if self._text[self._at :] else self._at
+                    self._at = min(self._at + offset, len(self._text))
                     raise self.error(f"{what}, as JSON ({err.msg})") from err
                 continue
             except RecursionError as err:
                 raise self.error(f"{what}, as JSON (not so deep)") from err
-            # A number may go on in what is not read yet.
             length = end - self._at
-            if end < len(self._text) or not self._more():
+            if not self._may_go_on(value, end) or not self._more():
                 self._at += length
                 return value
+
+    def _may_go_on(self, value: Any, end: int) -> bool:
+        """Whether a number that ends here may go on in what is not read yet, as 1 does in 1e5."""
+        left = len(self._text) - end
+        return isinstance(value, (int, float)) and (not left or (left < 3 and self._text[end] in ".eE"))
 
     def _cut_off(self, err: json.JSONDecodeError) -> bool:
         """Whether more text may mend what is wrong: a literal is short, only a string may have begun far back."""

@@ -140,16 +140,16 @@ class _Recording:
         return max(1, round(aggr / sample)) if sample and aggr else 0
 
     def _snapshot(self) -> None:
-        where = self.stream.error("a snapshot", "something else")
+        self.stream.peek()
+        where = self.stream.place()
         snapshot = self.stream.value("a snapshot")
         if not isinstance(snapshot, dict) or not isinstance(snapshot.get("regions"), list):
             raise self._bad(where, "a snapshot with start_time, end_time and a list of regions", snapshot)
-        begin, end = (_amount(snapshot.get(key), _UNITS) for key in ("start_time", "end_time"))
-        end = end if end is not None else begin
-        begin = begin if begin is not None else end
+        given = [snapshot.get(key) for key in ("start_time", "end_time")]
+        # perf's records have no start time for the first snapshot.
+        begin, end = (_amount(given[1 - i] if given[i] is None else given[i], _UNITS) for i in (0, 1))
         if begin is None or end is None or begin < 0 or end < begin:
-            found = {key: snapshot.get(key) for key in ("start_time", "end_time")}
-            raise self._bad(where, "start_time and end_time in nanoseconds, in that order", found)
+            raise self._bad(where, "start_time and end_time in nanoseconds, in that order", given)
         regions = [each for region in snapshot["regions"] if (each := self._region(where, region))]
         self.spill.write(np.array(regions, _REGION).tobytes())
         self.begins.append(begin)
@@ -157,7 +157,7 @@ class _Recording:
         self.record.append(len(self.steps) - 1)
         self.sizes.append(len(regions))
 
-    def _region(self, where: TraceError, region: Any) -> tuple[int, int, int] | None:
+    def _region(self, where: int, region: Any) -> tuple[int, int, int] | None:
         """Return start, end and samples; None for an empty region and for one that nobody touched."""
         if not isinstance(region, dict):
             raise self._bad(where, "a region with start, end and nr_accesses", region)
@@ -171,9 +171,8 @@ class _Recording:
             raise self._bad(where, f"a region with start < end and 0 to {_STEPS} nr_accesses", region)
         return (int(start), int(end), samples) if samples else None
 
-    def _bad(self, where: TraceError, expected: str, found: Any) -> TraceError:
-        place = str(where).partition(": expected")[0]
-        return TraceError(f"{place}: expected {expected}, found {str(found)[:80]} (snapshot {len(self.begins)})")
+    def _bad(self, where: int, expected: str, found: Any) -> TraceError:
+        return self.stream.error(expected, f"{str(found)[:80]} (snapshot {len(self.begins)})", where)
 
 
 def _steps(samples: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:

@@ -17,6 +17,7 @@ has none.
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -73,7 +74,7 @@ class _Piece:
         self.where, self.problems = where, [(1 << 62, "")]
         columns, mark = layout.named(), layout.delimiter
         if b'"' in data:
-            data, mark = _unquoted(data, layout), _UNIT
+            data, mark = _unquoted(where, first, data, layout), _UNIT
             columns = {key: at for at, key in enumerate(columns, 1)}
         self.text = np.frombuffer(data + b"\n\n", np.uint8)
         begins, ends = line_places(self.text, len(data))
@@ -129,12 +130,20 @@ class _Piece:
     def microseconds(self, key: str) -> np.ndarray:
         """Return the times of a column of seconds."""
         begin, width = self.places[key]
-        value, good = numbers(self.text, begin, np.where(width < 13, width, 0), 10)
+        dots = np.append(np.flatnonzero(self.text == ord(".")), len(self.text))
+        dot = np.minimum(dots[np.searchsorted(dots, begin)], begin + width)
+        after = np.maximum(begin + width - dot - 1, 0)
+        value, good = numbers(self.text, begin, np.where(dot - begin < 13, dot - begin, 0), 10)
         value = value * _MICRO
+        for digits in np.unique(after[after > 0]).tolist():
+            lines = np.flatnonzero(after == digits)
+            part, fine = numbers(self.text, dot[lines] + 1, np.full(len(lines), min(digits, 6)), 10)
+            value[lines] += part * np.uint64(10 ** (6 - min(digits, 6)))
+            good[lines] &= fine & (digits <= 6)
+        # What is written in another way, such as 1e9, or with more digits than microseconds have.
         rest = np.flatnonzero(~good)
-        if len(rest):
-            for at, cell in zip(rest.tolist(), fields(self.text, begin[rest], width[rest]).tolist(), strict=True):
-                value[at], good[at] = _seconds(cell)
+        for at, cell in zip(rest.tolist(), fields(self.text, begin[rest], width[rest]).tolist(), strict=True):
+            value[at], good[at] = _seconds(cell)
         self.refuse(good, _EXPECTED[key], key)
         return value
 
@@ -170,13 +179,20 @@ def _trimmed(text: np.ndarray, begin: np.ndarray, width: np.ndarray) -> tuple[np
     return begin, width
 
 
-def _unquoted(data: bytes, layout: Layout) -> bytes:
-    """Return the columns in use of every line, without quotes; a line that has too few keeps none."""
+def _unquoted(where: str, first: int, data: bytes, layout: Layout) -> bytes:
+    """Return the columns in use of every line, without quotes; of a line that has too few, one cell."""
     wanted = [column - 1 for column in layout.named().values()]
-    lines = []
-    for line in data.decode("latin-1").split("\n")[:-1]:
-        cells = layout.cells(line)
-        lines.append(_UNIT.join(cells[column] for column in wanted) if len(cells) > max(wanted) else line and "?")
+    most, lines = max(wanted), []
+    reader = csv.reader(data.decode("latin-1").split("\n")[:-1], delimiter=layout.delimiter, strict=True)
+    try:
+        for cells in reader:
+            if reader.line_num != len(lines) + 1:
+                raise csv.Error("a cell goes over lines")
+            lines.append(
+                _UNIT.join([cells[column] for column in wanted]) if len(cells) > most else "?" if cells else ""
+            )
+    except csv.Error as err:
+        raise TraceError(f"{where}:{first + len(lines)}: expected cells, quoted or not, within a line: {err}") from err
     return "\n".join([*lines, ""]).encode("latin-1")
 
 
