@@ -136,7 +136,7 @@ def convert(
         raise TraceError(f"{path}: is the trace to read; expected another file to write")
     meta = trace.meta | {"converted_from": {"file": trace.path.name, "format": trace.format, **_told(trace)}}
     records, lost = write_trace(path, trace, meta, to, compression)
-    info = {"source": str(source), "source_format": trace.format, "path": str(target), "format": to}
+    info: dict[str, Any] = {"source": str(source), "source_format": trace.format, "path": str(target), "format": to}
     info |= {"file_bytes": path.stat().st_size, "page_size": trace.page_size, "records": records, "lost": lost}
     info |= {key: bool(trace.meta.get(key, False)) for key in ("synthetic", "expansion_of_samples")}
     if to == "csv":

@@ -182,7 +182,8 @@ def _trimmed(text: np.ndarray, begin: np.ndarray, width: np.ndarray) -> tuple[np
 def _unquoted(where: str, first: int, data: bytes, layout: Layout) -> bytes:
     """Return the columns in use of every line, without quotes; of a line that has too few, one cell."""
     wanted = [column - 1 for column in layout.named().values()]
-    most, lines = max(wanted), []
+    most = max(wanted)
+    lines: list[str] = []
     reader = csv.reader(data.decode("latin-1").split("\n")[:-1], delimiter=layout.delimiter, strict=True)
     try:
         for cells in reader:

@@ -14,7 +14,7 @@ import lzma
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -189,7 +189,7 @@ def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, length: int, 
 def write(
     path: Path,
     length: int,
-    members: dict[str, Iterable[np.ndarray]],
+    members: Mapping[str, Iterable[np.ndarray]],
     meta: dict[str, Any],
     compression: str = "deflate",
 ) -> None:
@@ -232,7 +232,7 @@ def write_blocks(path: Path, blocks: Iterable[Block], meta: dict[str, Any], comp
             for file in files:
                 file.flush()
             used += [column for column in EXTRA if length and paths[column].stat().st_size]
-            members: dict[str, Iterable[np.ndarray]] = {c: _from_file(paths[c], DTYPES[c]) for c in used}
+            members = {column: _from_file(paths[column], DTYPES[column]) for column in used}
             write(path, length, members, meta, compression)
     except OSError as err:
         raise TraceError(f"{path}: cannot be written: {err.strerror or err}") from err
