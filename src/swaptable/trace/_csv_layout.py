@@ -47,12 +47,11 @@ class Layout:
         return Layout(*columns, self.delimiter, header, is_num)
 
     def _numeric(self, line: bytes, columns: Iterable[int]) -> bool:
-        cells = self.cells(line.decode("latin-1"))
+        try:
+            cells = next(csv.reader([line.decode("latin-1").rstrip("\r\n")], delimiter=self.delimiter), [])
+        except csv.Error:  # the reader of the lines says what is wrong
+            return False
         return all(c <= len(cells) and _NUMBER.fullmatch(cells[c - 1]) is not None for c in columns)
-
-    def cells(self, line: str) -> list[str]:
-        """Return the cells of one line, their quotes taken off."""
-        return next(csv.reader([line.rstrip("\r\n")], delimiter=self.delimiter), [])
 
 
 def parse_layout(text: str) -> Layout:
