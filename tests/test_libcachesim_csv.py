@@ -51,6 +51,7 @@ def file(tmp_path):
         ("obj-id-field=1, size-col=2, header=1, obj-id-is-num=no", Layout(1, 0, 2, 0, ",", True, False)),
         ("obj-id-col=3, delimiter=,", Layout(3)),
         ("obj-id-col=3, delimiter=", Layout(3)),
+        ("obj-id-col=3, ttl-col=9, delimiter=;, tenant-col=2", Layout(3, delimiter=";")),
         ("obj-id-col=3, op-col=1, delimiter=|", Layout(3, op_col=1, delimiter="|")),
     ],
 )
@@ -66,7 +67,7 @@ def test_layout(text, layout):
         ("obj-id-col", "expected key=value at 'obj-id-col'"),
         ("obj-id-col=0", "obj-id-col='0'; expected a column, counted from 1"),
         ("obj-id-col=x", "obj-id-col='x'; expected a column"),
-        ("obj-id-col=1, ttl-col=3", "key 'ttl-col'; expected one of time-col, obj-id-col"),
+        ("obj-id-col=1, cnt-col=3", "key 'cnt-col'; expected one of time-col, obj-id-col"),
         ("obj-id-col=1, delimiter=ab", "delimiter='ab'; expected one character"),
         ("obj-id-col=1, has-header=maybe", "has-header='maybe'; expected true or false"),
     ],

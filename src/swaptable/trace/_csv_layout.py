@@ -14,6 +14,7 @@ from typing import Any
 EXAMPLE = "time-col=2, obj-id-col=5, obj-size-col=4, delimiter=,, has-header=true"
 COLUMNS = ("time-col", "obj-id-col", "obj-size-col", "op-col")
 _KEYS = (*COLUMNS, "delimiter", "has-header", "obj-id-is-num")
+_IGNORED = ("ttl-col", "tenant-col", "feature-cols", "next-access-col", "obj-cost-col")  # nothing about pages
 _ALIASES = {"size-col": "obj-size-col", "header": "has-header"}
 _PAIR = re.compile(r"\s*([A-Za-z_-]+)\s*=\s*(\\,|\\t|,(?=\s*,|\s*$)|[^,]*?)\s*(?:,|$)")
 _BOOLS = {"true": True, "1": True, "yes": True, "y": True, "false": False, "0": False, "no": False, "n": False}
@@ -73,10 +74,12 @@ def parse_layout(text: str) -> Layout:
             raise ValueError(f"csv is {text!r}; expected key=value at {text[at : at + 20]!r}, as in {EXAMPLE!r}")
         key = match[1].lower().replace("_", "-").replace("-field", "-col")
         key = _ALIASES.get(key, key)
+        at = match.end()
+        if key in _IGNORED:
+            continue
         if key not in _KEYS:
             raise ValueError(f"csv has the key {match[1]!r}; expected one of {', '.join(_KEYS)}")
         found[key.replace("-", "_")] = _value(key, match[2])
-        at = match.end()
     if "obj_id_col" not in found:
         raise ValueError(f"csv is {text!r}; expected obj-id-col, as in {EXAMPLE!r}")
     return Layout(**found)

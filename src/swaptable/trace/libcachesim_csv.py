@@ -6,9 +6,9 @@
 Keys, separated by commas: ``time-col`` (seconds, with or without a fraction), ``obj-id-col`` (must be there) and
 ``obj-size-col`` (bytes, below 2**32), all counted from 1; ``delimiter``, one character, ``\\t`` or a comma, which is
 the default (libCacheSim writes it ``delimiter=,,``); ``has-header`` and ``obj-id-is-num``, which are found out from
-the first lines when left out; and ``op-col``, our own: ``r``, ``read``, ``get``, ``0`` or ``w``, ``write``, ``set``,
-``put``, ``1``. Without it every touch is a read. An id that is no number stands for its 64-bit FNV-1a hash. A cell
-may be quoted, but not go over lines.
+the first lines when left out; and ``op-col``: ``r``, ``read``, ``get``, ``0`` or ``w``, ``write``, ``set``, ``put``,
+``1``. Without it every touch is a read. Its keys for ttl, tenant, features, cost and next access are passed over. An
+id that is no number stands for its 64-bit FNV-1a hash. A cell may be quoted, but not go over lines.
 
 Objects become pages by the rule in :mod:`swaptable.trace._pages`; without ``obj-size-col`` each is one page. A
 written file has a header that the reader knows again: ``time,obj_id,obj_size,op``, without ``time`` when the trace
@@ -263,7 +263,7 @@ def read_meta(path: Path, options: Options) -> dict[str, Any]:
 
 
 def parameters(path: Path) -> str:
-    """Return the parameters by which libCacheSim, which knows no op-col, reads a file of our own writing."""
+    """Return the parameters by which libCacheSim reads a file of our own writing; not all of its versions know op-col."""
     return re.sub(r"op-col=\d+, ", "", OURS[_source.head(path).partition(b"\n")[0]])
 
 
