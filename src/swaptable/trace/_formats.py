@@ -79,7 +79,7 @@ FORMATS = {
         ),
     )
 }
-_EXPECTED = f"{'; '.join(each.about for each in FORMATS.values())} (each may be compressed by gzip, xz or zstd)"
+_EXPECTED = f"{'; '.join(each.about for each in FORMATS.values())} (all but npz may be compressed by gzip, xz or zstd)"
 
 
 def by_name(path: Path) -> str | None:
