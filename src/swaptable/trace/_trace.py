@@ -79,7 +79,7 @@ def open_trace(
     Parameters
     ----------
     path : path
-        A file of any format of ``FORMATS``; all but npz may be compressed by gzip, xz or zstd (that needs ``zstandard``).
+        A file of any format of ``FORMATS``; all but npz may be compressed by gzip, xz or zstd (with ``zstandard``).
     format : str, optional
         A name of ``FORMATS``; found out from the content, then from the name, when not given.
     page_size : int

@@ -263,7 +263,7 @@ def read_meta(path: Path, options: Options) -> dict[str, Any]:
 
 
 def parameters(path: Path) -> str:
-    """Return the parameters by which libCacheSim reads a file of our own writing, without op-col, which is new there."""
+    """Return the parameters by which libCacheSim reads a file of our own writing; op-col is new there."""
     return re.sub(r"op-col=\d+, ", "", OURS[_source.head(path).partition(b"\n")[0]])
 
 
