@@ -9,7 +9,7 @@ STRESS_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long lint stubs bench sanitize $(SANITIZERS:%=sanitize-%) break-epoch dev clean distclean
+.PHONY: help demo test test-long lint stubs bench traces sanitize $(SANITIZERS:%=sanitize-%) break-epoch dev clean distclean
 
 TAG := $(shell $(PYTHON) -c 'import sys; print(sys.implementation.cache_tag)')
 BIN := $(VENV)/bin
@@ -77,6 +77,10 @@ stubs: $(VENV)/.with-lint $(VENV)/.with-test ## hold the .pyi files to the compi
 bench: $(VENV)/.with-bench ## run the benchmarks on this tree; ASV="-b alloc" picks some
 	$(BIN)/asv machine --yes
 	$(BIN)/asv run --environment existing:$(CURDIR)/$(BIN)/python --set-commit-hash "$$(git rev-parse HEAD)" --show-stderr $(ASV)
+
+# Beside the shipped ones and not over them: what the README says of those is of those.
+traces: $(VENV)/.installed ## record the traces of real programs again, into build/traces (needs valgrind, x264, node)
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh src/swaptable/trace/data/record.sh build/traces
 
 # ---- the extensions with a sanitizer each, on an interpreter that knows nothing of it
 

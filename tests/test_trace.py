@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swaptable.trace import TraceError, default_trace, open_trace, save_trace, trace_info
+from swaptable.trace import TraceError, open_trace, save_trace, trace_info
 
 LACKEY = b"""==42== Lackey, an example Valgrind tool
 ==42== Command: ./a.out -v
@@ -134,7 +134,7 @@ def test_lackey_last_line(tmp_path):
 
 
 def test_lackey_binary(tmp_path):
-    path = _lackey(tmp_path, np.random.default_rng(3).bytes(3 << 20).replace(b"\n", b" "))
+    path = _lackey(tmp_path, np.random.default_rng(3).bytes(3 << 20).replace(b"\n", b" "), "t.unknown")
     with pytest.raises(TraceError, match="unknown trace format"):
         open_trace(path)
     with pytest.raises(TraceError, match=r":1: expected .* a line of over"):
@@ -186,6 +186,24 @@ def test_npz_members(tmp_path, compression):
     with np.load(path) as members:
         assert members["pid"].dtype == np.uint32
         assert members["time"].dtype == np.uint64
+
+
+def test_npz_columns(tmp_path):
+    path = tmp_path / "t.npz"
+    save_trace(path, np.arange(5), np.zeros(5, bool), {}, pid=np.arange(5) * 2, time=np.arange(5) * 1000)
+    plain = list(open_trace(path))
+    assert [(block.pid, block.time) for block in plain] == [(None, None)]
+    blocks = list(open_trace(path, columns=["time", "pid"], block=2, skip=1))
+    assert [block.time.tolist() for block in blocks] == [[1000, 2000], [3000, 4000]]
+    assert [block.pid.tolist() for block in blocks] == [[2, 4], [6, 8]]
+    assert blocks[0].pid.dtype == np.uint32
+
+
+def test_npz_is_the_same_file_each_time(tmp_path, monkeypatch):
+    for name, time in (("a.npz", 1e9), ("b.npz", 1.5e9)):
+        monkeypatch.setattr("time.time", lambda time=time: time)
+        save_trace(tmp_path / name, np.arange(99), np.ones(99, bool), {"command": "x"})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def test_npz_by_numpy(tmp_path):
@@ -287,7 +305,20 @@ def test_no_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"format": "csv"}, {"page_size": 1000}, {"page_size": 0}, {"skip": -1}, {"limit": -1}, {"block": 0}]
+    "options",
+    [
+        {"format": "pcap"},
+        {"page_size": 1000},
+        {"page_size": 0},
+        {"skip": -1},
+        {"limit": -1},
+        {"block": 0},
+        {"columns": ["time", "size"]},
+        {"csv": "obj-id-col=0"},
+        {"object_pages": 3},
+        {"object_pages": 0},
+        {"seed": -1},
+    ],
 )
 def test_bad_options(npz, options):
     with pytest.raises(ValueError, match=next(iter(options))):
@@ -329,11 +360,27 @@ def test_info(npz, tmp_path):
     assert (empty["records"], empty["distinct_pages"], empty["write_share"]) == (0, 0, 0.0)
 
 
-def test_default_trace():
-    path = default_trace()
-    assert path.stat().st_size <= 1 << 20
-    info = trace_info(path)
-    assert info["records"] == info["meta"]["records"] > 500_000
-    assert info["distinct_pages"] > 10 * info["meta"]["window"]
-    assert 0.1 < info["write_share"] < 0.9
-    assert "sqlite_index.py" in info["command"]
+def test_name_decides_where_content_does_not(tmp_path):
+    for name, said in (
+        ("t.npz", "zip archive is damaged"),
+        ("t.iolog", "expected 'fio version 2"),
+        ("t.json.gz", "a list of damo records"),
+    ):
+        with pytest.raises(TraceError, match=said):
+            open_trace(_lackey(tmp_path, b"\x01\x02nothing known", name)).load()
+
+
+def test_content_goes_before_the_name(tmp_path):
+    assert open_trace(_lackey(tmp_path, LACKEY, "t.csv")).format == "lackey"
+    assert open_trace(_lackey(tmp_path, LACKEY, "t.oracleGeneral")).load()[0].tolist() == PAGES
+
+
+def test_zlib_by_its_content_only(tmp_path):
+    import zlib
+
+    assert _load(_lackey(tmp_path, zlib.compress(LACKEY))) == (PAGES, WRITES)
+    with pytest.raises(TraceError, match="cut off or damaged"):
+        open_trace(_lackey(tmp_path, zlib.compress(LACKEY * 999)[:-9]), format="lackey").load()
+    # Two bytes that could be zlib's, of a text that is not.
+    with pytest.raises(TraceError, match=":1: expected ' L ADDR"):
+        open_trace(_lackey(tmp_path, b"x\x9c no zlib\n"), format="lackey").load()

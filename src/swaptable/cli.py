@@ -27,6 +27,7 @@ from swaptable.thp_test import thp_test
 SCHEMA = 1
 COMPARE_EXAMPLES = """examples:
   swaptable compare
+  swaptable compare gcc --memory 30%
   swaptable compare app.npz --memory 64M --folio 2M --design swap-table --design old --json
 """
 THP_EXAMPLES = """examples:
@@ -83,7 +84,7 @@ def _command(subparsers: Any, name: str, summary: str, examples: str) -> argpars
 def _add_compare(subparsers: Any) -> None:
     parser = _command(subparsers, "compare", "replay one trace on every swap design", COMPARE_EXAMPLES)
     add = parser.add_argument
-    add("trace", nargs="?", metavar="TRACE", help="a trace file; the shipped one when left out")
+    add("trace", nargs="?", metavar="TRACE", help="a file or a name of `swaptable trace list` (default: sqlite-index)")
     add("--memory", default="50%", type=_checked(parse_memory), help="share of the footprint or size (default: 50%%)")
     add("--folio", default="64K", type=_checked(parse_folio), help="folio size, 4K to 2M (default: 64K)")
     add("--swap", metavar="SIZE", type=_checked(lambda text: parse_size(text, "swap")),
@@ -171,9 +172,9 @@ def _progress(name: str) -> Callable[[int, int], None] | None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from swaptable.trace import default_trace
+    from swaptable.trace import default_trace, find_trace
 
-    trace = args.trace if args.trace is not None else default_trace()
+    trace = default_trace() if args.trace is None else find_trace(args.trace)
     work = load(trace, parse_folio(args.folio), args.limit)
     machine = {"memory": args.memory, "swap": args.swap, "large_swapin": args.swapin == "folio"}
     names = args.design or [name for name in DESIGNS if name in design_names()]

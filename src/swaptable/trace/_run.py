@@ -1,5 +1,5 @@
 # Running a program under pagetrace or lackey until it ends, leaving word files in a directory.
-# Imports lackey, _convert's word format, the errors, numpy and the standard library.
+# Imports lackey, _recording's word format, the errors, numpy and the standard library.
 # Used by record.py.
 """The two ways to run a program under Valgrind."""
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import RecordError
 from . import lackey
-from ._convert import COUNT
+from ._recording import COUNT
 
 Progress = Callable[[int, int, float], None]
 _TICK = 0.25  # seconds
@@ -144,10 +144,10 @@ def _texts(process: subprocess.Popen[bytes], pipe: int) -> Iterator[bytes]:
 def _keep(texts: Iterator[bytes], settings: Settings, put: Callable[[bytes], object]) -> None:
     """Put the touches of lackey's *texts* that the window keeps, as words."""
     recency, began, records, told = Recency(settings.window), time.monotonic(), 0, 0.0
-    for page, write in lackey.parse(texts, "lackey's output", settings.page_size, settings.instructions):
-        words = recency.keep(page, write)
+    for block in lackey.parse(texts, "lackey's output", settings.page_size, settings.instructions):
+        words = recency.keep(block.page, block.write)
         records += len(words)
-        put(words.tobytes() + np.uint64(COUNT | len(page)).tobytes())
+        put(words.tobytes() + np.uint64(COUNT | len(block)).tobytes())
         elapsed = time.monotonic() - began
         if settings.progress and elapsed - told >= _TICK:
             told = elapsed

@@ -1,13 +1,12 @@
 # A trace as an iterator of blocks, and what can be told about one.
-# Imports the readers, the errors and numpy.
+# Imports the formats, _block, the errors and numpy.
 # Used by the package's front door, __init__.py.
-"""Trace, Block, and the functions that open, save and describe traces."""
+"""Trace, and the functions that open, save and describe traces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from importlib import resources
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import TraceError
-from . import _source, lackey, npz
+from . import npz
+from ._block import BLOCK, EXTRA, MAX_PAGE, PID_SHIFT, Block, Options, PageSet, cut, joined
+from ._csv_layout import parse_layout
+from ._formats import FORMATS, recognise
+from ._pages import object_pages as pages_for
 
-FORMATS = ("npz", "lackey")
-PID_SHIFT = 36
-_DEFAULT = "sqlite-index.npz"
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Records that follow each other: arrays of one length, ``page`` uint64 and ``write`` bool."""
-
-    page: np.ndarray
-    write: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.page)
+_MOST_PAGES = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -41,11 +31,15 @@ class Trace:
     ----------
     path : Path
     format : str
-        ``"npz"`` or ``"lackey"``.
+        A name of ``FORMATS``.
     page_size : int
-        Bytes a page, as recorded (npz) or as asked for (lackey).
+        Bytes a page, as recorded (npz) or as asked for (formats of addresses and objects).
     meta : dict
         What is known of its making: command, tool, page_size and more.
+    skip, limit : int
+        Touches left out at the start, and yielded at most.
+    options : Options
+        What the reader was told.
     """
 
     path: Path
@@ -54,45 +48,16 @@ class Trace:
     meta: dict[str, Any]
     skip: int = 0
     limit: int | None = None
-    block: int = 65536
-    instructions: bool = field(default=False, repr=False)
+    options: Options = field(default_factory=Options)
 
     def __iter__(self) -> Iterator[Block]:
-        return _cut(self._parts(), self.skip, self.limit, self.block)
-
-    def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if self.format == "npz":
-            return npz.read(self.path, self.block)
-        return lackey.read(self.path, self.page_size, self.instructions)
+        parts = FORMATS[self.format].read(self.path, self.options)
+        return cut(parts, self.skip, self.limit, self.options.block)
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (page, write), all blocks joined."""
-        blocks = list(self)
-        if not blocks:
-            return np.empty(0, np.uint64), np.empty(0, bool)
-        return np.concatenate([b.page for b in blocks]), np.concatenate([b.write for b in blocks])
-
-
-def _cut(parts: Iterable[tuple[np.ndarray, np.ndarray]], skip: int, limit: int | None, block: int) -> Iterator[Block]:
-    """Yield blocks of *block* records, the last one shorter, of *limit* records after *skip*."""
-    pages, writes = np.empty(0, np.uint64), np.empty(0, bool)
-    left = limit
-    if left == 0:
-        return
-    for page, write in parts:
-        dropped = min(skip, len(page))
-        skip -= dropped
-        page, write = page[dropped:][:left], write[dropped:][:left]
-        left = None if left is None else left - len(page)
-        pages, writes = np.concatenate((pages, page)), np.concatenate((writes, write))
-        whole = len(pages) // block * block
-        for at in range(0, whole, block):
-            yield Block(pages[at : at + block], writes[at : at + block])
-        pages, writes = pages[whole:], writes[whole:]
-        if left == 0:
-            break
-    if len(pages):
-        yield Block(pages, writes)
+        block = joined(list(self))
+        return block.page, block.write
 
 
 def open_trace(
@@ -102,25 +67,39 @@ def open_trace(
     page_size: int = 4096,
     skip: int = 0,
     limit: int | None = None,
-    block: int = 65536,
+    block: int = BLOCK,
     instructions: bool = False,
+    columns: Iterable[str] = (),
+    csv: str | None = None,
+    object_pages: int | None = None,
+    seed: int = 0,
 ) -> Trace:
     """Open the trace *path*; its records are read when it is iterated.
 
     Parameters
     ----------
     path : path
-        An .npz trace, or lackey text, which may be compressed by gzip, xz or zstd (that one needs ``zstandard``).
-    format : {"npz", "lackey"}, optional
-        Found out from the content when not given.
+        A file of any format of ``FORMATS``; all but npz may be compressed by gzip, xz or zstd (with ``zstandard``).
+    format : str, optional
+        A name of ``FORMATS``; found out from the content, then from the name, when not given.
     page_size : int
-        Bytes, a power of two; for formats that hold addresses. An .npz trace states its own.
+        Bytes, a power of two; for formats that hold addresses or objects. An .npz trace states its own.
     skip, limit : int
-        Records to leave out at the start, and to yield at most.
+        Page touches to leave out at the start, and to yield at most.
     block : int
-        Records a block.
+        Touches a block.
     instructions : bool
         Whether a lackey trace's instruction fetches count as reads.
+    columns : iterable of {"pid", "time"}
+        What blocks have besides page and write, where the file has it.
+    csv : str, optional
+        Which column of a csv trace is what, as libCacheSim's users write it:
+        ``time-col=2, obj-id-col=5, obj-size-col=4, delimiter=,, has-header=true``.
+    object_pages : int, optional
+        For formats of objects: page numbers that each object has, a power of two; 1 makes every object one page,
+        whatever its size. When not given, as many as the largest object needs, which takes a pass over the file.
+    seed : int
+        For damo records: which sampling steps touch a region.
 
     Raises
     ------
@@ -129,18 +108,39 @@ def open_trace(
     ValueError
         An argument is out of range.
     """
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"format is {format!r}; expected one of {', '.join(FORMATS)}")
-    if page_size < 1 or page_size & (page_size - 1):
-        raise ValueError(f"page_size is {page_size}; expected a power of two")
-    if skip < 0 or (limit is not None and limit < 0) or block < 1:
-        raise ValueError(f"skip={skip}, limit={limit}, block={block}; expected skip, limit >= 0 and block >= 1")
+    _check_numbers(format, page_size, skip, limit, block)
+    _check_rest(columns := tuple(columns), csv, object_pages, seed)
+    options = Options(page_size, block, bool(instructions), columns, csv, object_pages, seed)
     path = Path(path)
     if not path.is_file():
         raise TraceError(f"{path}: no such file" if not path.exists() else f"{path}: not a regular file")
-    format = format or _source.recognise(path)
-    meta = npz.read_meta(path) if format == "npz" else lackey.read_meta(path, page_size)
-    return Trace(path, format, meta["page_size"], meta, skip, limit, block, instructions)
+    found = FORMATS[format or recognise(path, options)]
+    meta = found.read_meta(path, options)
+    if found.largest:
+        options = replace(options, object_pages=object_pages or pages_for(found.largest(path, options), page_size))
+        meta |= {"object_pages": options.object_pages}
+    return Trace(path, found.name, meta["page_size"], meta, skip, limit, options)
+
+
+def _check_numbers(format: str | None, page_size: int, skip: int, limit: int | None, block: int) -> None:
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format is {format!r}; expected one of {', '.join(FORMATS)}")
+    if page_size < 1 or page_size & (page_size - 1) or page_size > 1 << 30:
+        raise ValueError(f"page_size is {page_size}; expected a power of two, at most {1 << 30}")
+    if skip < 0 or (limit is not None and limit < 0) or block < 1:
+        raise ValueError(f"skip={skip}, limit={limit}, block={block}; expected skip, limit >= 0 and block >= 1")
+
+
+def _check_rest(columns: tuple[str, ...], csv: str | None, object_pages: int | None, seed: int) -> None:
+    if not set(columns) <= set(EXTRA):
+        raise ValueError(f"columns is {columns!r}; expected some of {', '.join(EXTRA)}")
+    if csv is not None:
+        parse_layout(csv)
+    pages = 1 if object_pages is None else object_pages
+    if not 1 <= pages <= _MOST_PAGES or pages & (pages - 1):
+        raise ValueError(f"object_pages is {object_pages}; expected a power of two, at most {_MOST_PAGES}")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; expected 0 or more")
 
 
 def save_trace(
@@ -185,7 +185,7 @@ def save_trace(
 
 def _member(name: str, value: np.ndarray, length: int) -> np.ndarray:
     array = np.asarray(value)
-    kinds, top = ("b", 2) if name == "write" else ("iu", npz.MAX_PAGE if name == "page" else 1 << 64)
+    kinds, top = ("b", 2) if name == "write" else ("iu", MAX_PAGE if name == "page" else 1 << 64)
     if array.shape != (length,):
         raise ValueError(f"{name} has shape {array.shape}; expected one dimension of {length} elements, as page has")
     # An empty list comes out as floats; there is nothing wrong with it.
@@ -196,24 +196,6 @@ def _member(name: str, value: np.ndarray, length: int) -> np.ndarray:
     return array.astype(npz.DTYPES[name])
 
 
-def _distinct(trace: Trace, seen: dict[str, int]) -> Iterator[np.ndarray]:
-    for part in trace:
-        seen["records"] += len(part)
-        seen["writes"] += int(part.write.sum())
-        yield np.unique(part.page)
-
-
-def _union(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the sorted union of *parts*; merging when they outgrow it keeps the work in proportion to their sum."""
-    union, pending, size = np.empty(0, np.uint64), [], 0
-    for part in parts:
-        pending.append(part)
-        size += len(part)
-        if size > max(len(union), 1 << 20):
-            union, pending, size = np.unique(np.concatenate([union, *pending])), [], 0
-    return np.unique(np.concatenate([union, *pending]))
-
-
 def trace_info(path: str | PathLike[str], **options: Any) -> dict[str, Any]:
     """Describe the trace *path* by reading it once, block by block; *options* are those of :func:`open_trace`.
 
@@ -221,27 +203,30 @@ def trace_info(path: str | PathLike[str], **options: Any) -> dict[str, Any]:
     -------
     dict
         path, format, file_bytes, page_size, records, writes, write_share, distinct_pages, footprint_bytes (distinct
-        pages times page size), processes (address spaces), command, tool, and meta with all that the file says.
+        pages times page size), processes (address spaces), synthetic (made by a generator, so of no program),
+        expansion_of_samples, command, tool, and meta with all that the file says.
     """
     trace = open_trace(path, **options)
-    seen = {"records": 0, "writes": 0}
-    pages = _union(_distinct(trace, seen))
+    records = writes = 0
+    seen = PageSet()
+    for block in trace:
+        records, writes = records + len(block), writes + int(block.write.sum())
+        seen.add(block.page)
+    pages = seen.sorted()
     return {
         "path": str(path),
         "format": trace.format,
         "file_bytes": trace.path.stat().st_size,
         "page_size": trace.page_size,
-        **seen,
-        "write_share": seen["writes"] / seen["records"] if seen["records"] else 0.0,
+        "records": records,
+        "writes": writes,
+        "write_share": writes / records if records else 0.0,
         "distinct_pages": len(pages),
         "footprint_bytes": len(pages) * trace.page_size,
         "processes": len(np.unique(pages >> np.uint64(PID_SHIFT))),
+        "synthetic": bool(trace.meta.get("synthetic", False)),
+        "expansion_of_samples": bool(trace.meta.get("expansion_of_samples", False)),
         "command": trace.meta.get("command"),
         "tool": trace.meta.get("tool"),
         "meta": trace.meta,
     }
-
-
-def default_trace() -> Path:
-    """Return the path of the trace that comes with the package."""
-    return Path(str(resources.files(__package__) / "data" / _DEFAULT))

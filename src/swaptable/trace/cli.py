@@ -1,4 +1,4 @@
-# `swaptable trace record` and `swaptable trace info`: arguments in, tables and progress out.
+# `swaptable trace`: record, info, list, convert and generate; arguments in, tables and progress out.
 # Imports this package and the standard library only.
 # Used by the command line's top level, which prints the errors raised here.
 """The ``trace`` command."""
@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import warnings
 from typing import Any
 
-from . import _trace
+from . import _trace, named
+from ._formats import FORMATS
+from ._tables import CONVERT_ROWS, GENERATE_ROWS, INFO_ROWS, RECORD_ROWS, more_rows, show, show_list, warn
+from .convert import WRITABLE, convert
+from .generate import KINDS, generate
 from .npz import COMPRESSIONS
 from .record import TOOLS, record
 
-SCHEMA = 1
 _RECORD_EPILOG = """examples:
   swaptable trace record -o sort.npz -- sort big.txt
   swaptable trace record --window 256 -- python3 -c 'print(sum(range(10**6)))'
@@ -24,8 +26,22 @@ _RECORD_EPILOG = """examples:
 Needs valgrind and a C compiler (apt install valgrind gcc). Data accesses only, children included; pages of files that
 the program never stored to are left out, since the kernel does not swap them."""
 _INFO_EPILOG = """examples:
-  swaptable trace info sort.npz
-  swaptable trace info --json lackey.txt.gz"""
+  swaptable trace info gcc
+  swaptable trace info --json lackey.txt.gz
+  swaptable trace info --csv "time-col=2, obj-id-col=5, obj-size-col=4, has-header=true" requests.csv"""
+_LIST_EPILOG = """example:
+  swaptable trace list --json"""
+_CONVERT_EPILOG = """examples:
+  swaptable trace convert cloud.oracleGeneral.zst cloud.npz
+  swaptable trace convert gcc gcc.csv
+  swaptable trace convert damon.data damon.npz --seed 1
+
+What the names do not say, --format and --to do. Only npz keeps everything: oracleGeneral has no place for stores, and
+neither it nor csv for what meta says of a trace's making."""
+_GENERATE_EPILOG = """example:
+  swaptable trace generate zipf -o zipf.npz --records 10000000 --alpha 0.9 --seed 1
+
+What is made here no program did: the trace says that it is synthetic, with kind, parameters and seed."""
 
 
 def _size(text: str) -> int:
@@ -35,23 +51,42 @@ def _size(text: str) -> int:
     return int(match[1]) << {None: 0, "K": 10, "M": 20, "G": 30}[match[2]]
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d[\d_]*(e\d\d?)?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number such as 100000, 1_000_000 or 1e7")
+    number, _, zeros = text.replace("_", "").partition("e")
+    return int(number) * 10 ** int(zeros or 0)
+
+
 def add_parser(subparsers: Any) -> None:
     """Add ``trace`` with its commands to *subparsers*, as ``ArgumentParser.add_subparsers`` returns them."""
-    parser = subparsers.add_parser("trace", help="record and describe page traces", description="Page traces.")
+    summary = "record, describe, convert and make page traces"
+    parser = subparsers.add_parser("trace", help=summary, description="Page traces.")
     commands = parser.add_subparsers(dest="trace_command", metavar="COMMAND", required=True)
     _add_record(commands)
     _add_info(commands)
+    _add_list(commands)
+    _add_convert(commands)
+    _add_generate(commands)
 
 
-def _add_parser(commands: Any, name: str, summary: str, epilog: str) -> argparse.ArgumentParser:
+def _add_parser(commands: Any, name: str, summary: str, epilog: str, report: bool = True) -> argparse.ArgumentParser:
     shape = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser(name, help=summary, description=summary + ".", epilog=epilog, formatter_class=shape)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    if report:
+        parser.add_argument("--output", metavar="FILE", help="write there instead of to stdout")
     return parser
 
 
+def _add_compression(parser: argparse.ArgumentParser) -> None:
+    text = "of an npz; lzma makes the smallest file [%(default)s]"
+    parser.add_argument("--compression", choices=sorted(COMPRESSIONS), default="deflate", help=text)
+
+
 def _add_record(commands: Any) -> None:
-    parser = _add_parser(commands, "record", "run a program under valgrind and record its page touches", _RECORD_EPILOG)
+    summary = "run a program under valgrind and record its page touches"
+    parser = _add_parser(commands, "record", summary, _RECORD_EPILOG, report=False)
     parser.add_argument("-o", "--output", default="trace.npz", metavar="FILE", help="the trace to write [%(default)s]")
     text = "drop touches of the PAGES most recent pages, except a stay's first store [%(default)s]"
     parser.add_argument("--window", type=int, default=64, metavar="PAGES", help=text)
@@ -60,21 +95,76 @@ def _add_record(commands: Any) -> None:
     parser.add_argument("--tool", choices=TOOLS, default="auto", help=text)
     parser.add_argument("--instructions", action="store_true", help="record instruction fetches too (see --files)")
     parser.add_argument("--files", action="store_true", help="record pages of files that are never stored to as well")
-    text = "lzma makes the smallest file [%(default)s]"
-    parser.add_argument("--compression", choices=sorted(COMPRESSIONS), default="deflate", help=text)
+    _add_compression(parser)
     parser.add_argument("program", metavar="PROGRAM", help="what to run; put -- before it")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
+    parser.set_defaults(trace_run=_record)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """The options of open_trace()."""
+    add = parser.add_argument
+    add("--format", choices=FORMATS, help="instead of finding it out from content and name")
+    text = "for traces of addresses or objects [%(default)s]"
+    add("--page-size", type=_size, default=4096, metavar="SIZE", help=text)
+    add("--skip", type=_count, default=0, metavar="N", help="leave out the first N page touches")
+    add("--limit", type=_count, metavar="N", help="stop after N page touches")
+    add("--csv", metavar="COLUMNS", help="which column of a csv is what: 'time-col=1, obj-id-col=2, obj-size-col=3'")
+    text = "page numbers for each object, 1: an object is a page [what the largest needs]"
+    add("--object-pages", type=_count, metavar="N", help=text)
+    add("--seed", type=_count, default=0, metavar="N", help="of the expansion of damo records [%(default)s]")
+    add("--instructions", action="store_true", help="instruction fetches of lackey text count as reads")
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    names = "format", "page_size", "skip", "limit", "csv", "object_pages", "seed", "instructions"
+    return {name: getattr(args, name) for name in names}
 
 
 def _add_info(commands: Any) -> None:
-    parser = _add_parser(
-        commands, "info", "describe a trace: records, pages, share of writes, how it was made", _INFO_EPILOG
-    )
-    parser.add_argument(
-        "--page-size", type=_size, default=4096, metavar="SIZE", help="for traces of addresses [%(default)s]"
-    )
-    parser.add_argument("--format", choices=_trace.FORMATS, help="instead of finding it out from the content")
-    parser.add_argument("file", metavar="FILE", help="an .npz trace or lackey text, .gz, .xz and .zst included")
+    summary = "describe a trace: records, pages, share of writes, how it was made"
+    parser = _add_parser(commands, "info", summary, _INFO_EPILOG)
+    _add_reading(parser)
+    text = f"a file ({', '.join(FORMATS)}; .gz, .xz and .zst included), or a name of `swaptable trace list`"
+    parser.add_argument("file", metavar="TRACE", help=text)
+    parser.set_defaults(trace_run=_info)
+
+
+def _add_list(commands: Any) -> None:
+    parser = _add_parser(commands, "list", "the traces of real programs that come with the package", _LIST_EPILOG)
+    parser.set_defaults(trace_run=_list)
+
+
+def _add_convert(commands: Any) -> None:
+    parser = _add_parser(commands, "convert", "write a trace in another format", _CONVERT_EPILOG)
+    _add_reading(parser)
+    parser.add_argument("--to", choices=WRITABLE, help="what to write, instead of what the name of OUT says")
+    _add_compression(parser)
+    parser.add_argument("source", metavar="IN", help="a trace, or a name of `swaptable trace list`")
+    text = "the file to write: .npz, .oracleGeneral, .csv, .lackey; all but .npz may go on with .gz, .xz, .zst"
+    parser.add_argument("target", metavar="OUT", help=text)
+    parser.set_defaults(trace_run=_convert)
+
+
+def _add_generate(commands: Any) -> None:
+    summary = "make a synthetic trace"
+    parser = commands.add_parser("generate", help=summary, description=summary + ".", epilog=_GENERATE_EPILOG,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    for name, kind in KINDS.items():
+        one = _add_parser(kinds, name, f"synthetic: {kind.about}", _GENERATE_EPILOG, report=False)
+        add = one.add_argument
+        text = "the trace to write: .npz, .oracleGeneral, .csv, .lackey"
+        add("-o", "--output", required=True, metavar="FILE", help=text)
+        add("--to", choices=WRITABLE, help="what to write, instead of what the name says")
+        add("--records", type=_count, default=1_000_000, metavar="N", help="touches [%(default)s]")
+        add("--seed", type=_count, default=0, metavar="N", help="the same seed, the same trace [%(default)s]")
+        for option, parameter in kind.parameters.items():
+            read = float if isinstance(parameter.default, float) else _count
+            flag = f"--{option.replace('_', '-')}"
+            add(flag, type=read, default=parameter.default, metavar="N", help=f"{parameter.about} [%(default)s]")
+        _add_compression(one)
+    parser.set_defaults(trace_run=_generate)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,7 +175,7 @@ def run(args: argparse.Namespace) -> int:
     TraceError, RecordError, ValueError
         What went wrong, for the top level to print.
     """
-    return _record(args) if args.trace_command == "record" else _info(args)
+    return args.trace_run(args)
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -107,8 +197,8 @@ def _record(args: argparse.Namespace) -> int:
     if progress:
         print("\r\x1b[K", end="", file=sys.stderr)
     for warning in caught:
-        print(f"swaptable: warning: {warning.message}", file=sys.stderr)
-    _print(info, args.json, _RECORD_ROWS)
+        warn(str(warning.message))
+    show(info, args.json, RECORD_ROWS)
     return 130 if info["interrupted"] else 0
 
 
@@ -118,39 +208,47 @@ def _show_progress(size: int, records: int, seconds: float) -> None:
 
 
 def _info(args: argparse.Namespace) -> int:
-    info = _trace.trace_info(args.file, page_size=args.page_size, format=args.format)
-    window = info["meta"].get("window")
-    _print(info, args.json, {**_INFO_ROWS, **({"recency window": f"{window} pages"} if window else {})})
+    info = _trace.trace_info(named.find_trace(args.file), **_reading(args))
+    show(info, args.json, INFO_ROWS | more_rows(info), args.output)
     return 0
 
 
-_SIZE_ROWS = {"file": "{path}", "file size": "{file_bytes:,} bytes", "page size": "{page_size:,} bytes"}
-_RECORD_ROWS = {
-    "command": "{command}",
-    **_SIZE_ROWS,
-    "tool": "{tool}, valgrind {valgrind}",
-    "accesses": "{accesses:,}",
-    "records": "{records:,} with a window of {window} pages",
-    "address spaces": "{processes:,}",
-    "exit status": "{exit_status}",
-    "time": "{seconds:.1f} s",
-}
-_INFO_ROWS = {
-    **_SIZE_ROWS,
-    "format": "{format}",
-    "command": "{command}",
-    "tool": "{tool}",
-    "records": "{records:,}",
-    "writes": "{writes:,} ({write_share:.1%})",
-    "distinct pages": "{distinct_pages:,}",
-    "footprint": "{footprint_bytes:,} bytes",
-    "address spaces": "{processes:,}",
-}
+def _list(args: argparse.Namespace) -> int:
+    infos = [{"name": name, **_trace.trace_info(named.named_trace(name))} for name in named.trace_names()]
+    show_list(infos, args.json, args.output)
+    return 0
 
 
-def _print(info: dict[str, Any], as_json: bool, rows: dict[str, str]) -> None:
-    if as_json:
-        print(json.dumps({"schema": SCHEMA, **info}))
-        return
-    for name, text in rows.items():
-        print(f"{name:16}{text.format(**{key: '-' if value is None else value for key, value in info.items()})}")
+def _convert(args: argparse.Namespace) -> int:
+    source = named.find_trace(args.source)
+    info = convert(source, args.target, to=args.to, compression=args.compression, **_reading(args))
+    _tell_lost(info)
+    rows = CONVERT_ROWS | ({"csv columns": "{csv}"} if "csv" in info else {})
+    show(info, args.json, rows, args.output)
+    return 0
+
+
+def _tell_lost(info: dict[str, Any]) -> None:
+    """Say it where the output cannot: that stores were dropped, or that no program made this."""
+    if "write" in info["lost"]:
+        warn(f"{info['path']}: {info['format']} has no place for stores: every touch is a read there")
+    if "meta" in info["lost"] and info.get("synthetic"):
+        warn(f"{info['path']}: the trace is synthetic, and {info['format']} has no place to say so")
+    if "meta" in info["lost"] and info.get("expansion_of_samples"):
+        warn(f"{info['path']}: the trace is an expansion of samples, and {info['format']} has no place to say so")
+
+
+def _generate(args: argparse.Namespace) -> int:
+    chosen = {name: getattr(args, name) for name in KINDS[args.kind].parameters}
+    info = generate(
+        args.kind,
+        args.output,
+        args.records,
+        seed=args.seed,
+        to=args.to,
+        compression=args.compression,
+        **chosen,
+    )
+    _tell_lost(info)
+    show(info, args.json, GENERATE_ROWS)
+    return 0

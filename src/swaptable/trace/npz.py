@@ -1,6 +1,6 @@
 # Reader and writer of our own traces: .npz files with the members page, write, meta and perhaps pid, time.
-# Imports the errors, numpy and the standard library.
-# Used by open_trace(), save_trace() and the recorder.
+# Imports _block, _source, the errors, numpy and the standard library.
+# Used by open_trace(), save_trace(), convert(), generate() and the recorder.
 """Traces as .npz files, which ``numpy.load`` opens too.
 
 Members: ``page`` (uint64 page numbers below 2**52), ``write`` (bool), ``meta`` (JSON text: command, page_size in bytes,
@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import json
 import lzma
-import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -23,8 +22,9 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import TraceError
+from . import _source
+from ._block import BLOCK, EXTRA, MAX_PAGE, Block, Options
 
-MAX_PAGE = 1 << 52
 DTYPES = {"page": np.dtype("<u8"), "write": np.dtype(bool), "pid": np.dtype("<u4"), "time": np.dtype("<u8")}
 COMPRESSIONS = {"deflate": zipfile.ZIP_DEFLATED, "lzma": zipfile.ZIP_LZMA, "none": zipfile.ZIP_STORED}
 _DAMAGE = (
@@ -110,8 +110,8 @@ def _members(path: Path) -> Iterator[dict[str, _Member]]:
         yield found
 
 
-def read(path: Path, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (page, write) arrays of *block* records; no member is held in memory as a whole.
+def read(path: Path, options: Options) -> Iterator[Block]:
+    """Yield blocks of the file *path*; no member is held in memory as a whole.
 
     Raises
     ------
@@ -120,8 +120,9 @@ def read(path: Path, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     with _members(path) as found:
         page, write = found["page"], found["write"]
-        for done in range(0, page.length, block):
-            pages, writes = page.read(block), write.read(block)
+        extra = [found.get(name) if name in options.columns else None for name in EXTRA]
+        for done in range(0, page.length, options.block):
+            pages, writes = page.read(options.block), write.read(options.block)
             if pages.max() >= MAX_PAGE:
                 bad = done + int(np.argmax(pages >= MAX_PAGE))
                 raise TraceError(
@@ -130,7 +131,7 @@ def read(path: Path, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             if writes.view(np.uint8).max() > 1:
                 bad = done + int(np.argmax(writes.view(np.uint8) > 1))
                 raise TraceError(f"{path}: member write: record {bad}: expected 0 or 1")
-            yield pages, writes
+            yield Block(pages, writes, *(member and member.read(options.block) for member in extra))
 
 
 def _meta_text(path: Path, archive: zipfile.ZipFile) -> str:
@@ -147,7 +148,7 @@ def _meta_text(path: Path, archive: zipfile.ZipFile) -> str:
     return text.decode() if isinstance(text, bytes) else str(text)
 
 
-def read_meta(path: Path) -> dict[str, Any]:
+def read_meta(path: Path, options: Options) -> dict[str, Any]:
     """Return the meta member of *path*, and check the headers of the others.
 
     Raises
@@ -169,10 +170,17 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _write_member(archive: zipfile.ZipFile, name: str, length: int, parts: Iterable[np.ndarray]) -> None:
-    dtype = DTYPES[name]
+def _member_info(name: str, compression: str) -> zipfile.ZipInfo:
+    """A member without the date of its making: the same trace makes the same file."""
+    info = zipfile.ZipInfo(f"{name}.npy")
+    info.compress_type = COMPRESSIONS[compression]
+    return info
+
+
+def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, length: int, parts: Iterable[np.ndarray]) -> None:
+    dtype = DTYPES[info.filename.removesuffix(".npy")]
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+    with archive.open(info, "w", force_zip64=True) as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for part in parts:
             stream.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
@@ -181,7 +189,7 @@ def _write_member(archive: zipfile.ZipFile, name: str, length: int, parts: Itera
 def write(
     path: Path,
     length: int,
-    members: dict[str, Iterable[np.ndarray]],
+    members: Mapping[str, Iterable[np.ndarray]],
     meta: dict[str, Any],
     compression: str = "deflate",
 ) -> None:
@@ -192,20 +200,40 @@ def write(
     TraceError
         The file cannot be written; the message says why.
     """
+    with _source.replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, parts in members.items():
+            _write_member(archive, _member_info(name, compression), length, parts)
+        with archive.open(_member_info("meta", compression), "w") as stream:
+            np.lib.format.write_array(stream, np.array(json.dumps(meta)), allow_pickle=False)
+
+
+def _from_file(path: Path, dtype: np.dtype) -> Iterator[np.ndarray]:
+    with open(path, "rb") as file:
+        while len(part := np.fromfile(file, dtype, BLOCK)):
+            yield part
+
+
+def write_blocks(path: Path, blocks: Iterable[Block], meta: dict[str, Any], compression: str = "deflate") -> int:
+    """Write the trace that *blocks* make, in one pass over them, and return the number of records.
+
+    A member says its length ahead, so the columns wait in files beside *path* until all have come. *meta* is looked
+    at when they have.
+    """
+    length, used = 0, ["page", "write"]
     try:
-        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(fd, "wb") as file, zipfile.ZipFile(file, "w", COMPRESSIONS[compression]) as archive:
-                for name, parts in members.items():
-                    _write_member(archive, name, length, parts)
-                with archive.open("meta.npy", "w") as stream:
-                    np.lib.format.write_array(stream, np.array(json.dumps(meta)), allow_pickle=False)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name, ExitStack() as stack:
+            paths = {column: Path(name, column) for column in DTYPES}
+            files = [stack.enter_context(open(each, "wb")) for each in paths.values()]
+            for block in blocks:
+                length += len(block)
+                for file, column in zip(files, block.columns(), strict=True):
+                    if column is not None:
+                        file.write(np.ascontiguousarray(column, DTYPES[Path(file.name).name]).data)
+            for file in files:
+                file.flush()
+            used += [column for column in EXTRA if length and paths[column].stat().st_size]
+            members = {column: _from_file(paths[column], DTYPES[column]) for column in used}
+            write(path, length, members, meta, compression)
     except OSError as err:
         raise TraceError(f"{path}: cannot be written: {err.strerror or err}") from err
+    return length

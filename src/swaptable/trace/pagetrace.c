@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A Valgrind tool that writes the page touches of a program's data accesses, one file an address space.
 // Includes Valgrind's public tool headers only; compiled on the user's machine by _valgrind.py.
-// Run by record.py; _convert.py reads what it writes.
+// Run by record.py; _recording.py reads what it writes.
 //
 // Output: 64-bit words in the machine's byte order, in files OUT/STARTUSEC-PID.
 //   page << 1 | write      a touch that the recency window did not drop

@@ -1,5 +1,5 @@
 # Recording the page touches of a real program: running it under Valgrind and keeping the result.
-# Imports _valgrind, _convert, _run, npz, the errors and the standard library.
+# Imports _valgrind, _recording, _run, npz, the errors and the standard library.
 # Used by `swaptable trace record` and by who wants a trace of their own program.
 """Record a trace.
 
@@ -29,7 +29,7 @@ from typing import Any
 
 from ..errors import RecordError
 from . import _valgrind
-from ._convert import Recording
+from ._recording import Recording
 from ._run import Progress, Settings, run_lackey, run_pagetrace
 from .npz import COMPRESSIONS
 
