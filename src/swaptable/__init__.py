@@ -3,7 +3,8 @@
 # Used by everybody.
 """swaptable: the Linux swap subsystem's data structures as a library at kernel speed."""
 
-from swaptable._core import ALL, DeviceList, SlotEntry, SwapTable, pack, unpack
+from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, pack, unpack
+from swaptable._moves import Defragmented
 from swaptable.errors import (
     CheckError,
     CountOverflowError,
@@ -23,8 +24,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALL",
+    "BlockSpace",
     "CheckError",
     "CountOverflowError",
+    "Defragmented",
     "DeviceList",
     "RecordError",
     "SlotBusyError",

@@ -65,7 +65,7 @@ cdef struct area_t:
     # constant once made
     uint64_t **tables       # NULL: the cluster has no table, every word is NULL; or tagged: packed
     cluster_t *clusters
-    uint32_t first_clusters # tables of later ones come from the second depot
+    uint32_t first_clusters  # tables of later ones come from the second depot
     bint own_blocks         # false for a ghost
     bint keep_owners
     int cpus

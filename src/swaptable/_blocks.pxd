@@ -103,29 +103,27 @@ cdef inline void holes_changed(area_t *t, uint32_t i, swap_stat_t *st) noexcept 
 
 
 cdef inline void hole_add(area_t *t, uint32_t i) noexcept nogil:
-    cdef list_t *l = &t.holes
-    t.clusters[i].hole_prev = l.tail
+    t.clusters[i].hole_prev = t.holes.tail
     t.clusters[i].hole_next = NO_CLUSTER
-    if l.tail == NO_CLUSTER:
-        poke32(&l.head, i)
+    if t.holes.tail == NO_CLUSTER:
+        poke32(&t.holes.head, i)
     else:
-        t.clusters[l.tail].hole_next = i
-    l.tail = i
-    poke32(&l.nr, l.nr + 1)
+        t.clusters[t.holes.tail].hole_next = i
+    t.holes.tail = i
+    poke32(&t.holes.nr, t.holes.nr + 1)
 
 
 cdef inline void hole_del(area_t *t, uint32_t i) noexcept nogil:
-    cdef list_t *l = &t.holes
     cdef uint32_t prev = t.clusters[i].hole_prev, next = t.clusters[i].hole_next
     if prev == NO_CLUSTER:
-        poke32(&l.head, next)
+        poke32(&t.holes.head, next)
     else:
         t.clusters[prev].hole_next = next
     if next == NO_CLUSTER:
-        l.tail = prev
+        t.holes.tail = prev
     else:
         t.clusters[next].hole_prev = prev
-    poke32(&l.nr, l.nr - 1)
+    poke32(&t.holes.nr, t.holes.nr - 1)
 
 
 # ---- a cluster that got slots back
@@ -154,11 +152,11 @@ cdef inline uint64_t *after_free(area_t *t, uint32_t i, swap_stat_t *st) noexcep
 
 cdef inline void forget_cluster(area_t *t, uint32_t i, swap_stat_t *st) noexcept nogil:
     """Take an empty cluster off its list, as if it had never been used. Context: cluster lock."""
-    cdef list_t *l
+    cdef list_t *home
     lock_lists(t, st)
-    l = list_of(t, t.clusters[i].list, t.clusters[i].order)
-    if l != NULL:
-        list_del(t, l, i)
+    home = list_of(t, t.clusters[i].list, t.clusters[i].order)
+    if home != NULL:
+        list_del(t, home, i)
     t.clusters[i].list = LIST_UNTOUCHED
     spin_unlock(&t.list_lock)
 
@@ -413,13 +411,13 @@ cdef inline int blocks_reserve(area_t *t, int64_t n) noexcept nogil:
     A promise is waited for, and never a reason to refuse: whoever holds it takes the blocks or gives it up. An
     allocation of slots needs none, since it takes its run under one lock. Return: 0 or -ENOSPC.
     """
-    cdef int64_t promised, free
+    cdef int64_t promised, there
     while True:
         promised = load64(&t.reserved)
-        free = blocks_free(t)
-        if free < n:
+        there = blocks_free(t)
+        if there < n:
             return -ENOSPC
-        if free - promised >= n and cas64(&t.reserved, promised, promised + n):
+        if there - promised >= n and cas64(&t.reserved, promised, promised + n):
             return 0
         sched_yield()
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+from swaptable._moves import Defragmented, Mover
+
 _Kind: TypeAlias = Literal["null", "shadow", "folio", "pointer", "lent", "bad"]
 _Integers: TypeAlias = NDArray[np.integer] | Sequence[int]
 
@@ -18,8 +20,21 @@ class _Clusters(TypedDict):
     free: int
     discard: int
     full: int
+    receive: int
+    packed: int
     nonfull: list[int]
     frag: list[int]
+    past: int
+    past_peak: int
+
+class _Blocks(TypedDict):
+    usable: int
+    used: int
+    free: int
+    taken: int
+    held: int
+    waiting: int
+    holes: int
 
 class _Usage(TypedDict):
     slots: int
@@ -28,13 +43,20 @@ class _Usage(TypedDict):
     free: int
     cached: int
     swapped: int
+    lent: int
+    moved: int
     bad: int
     clusters: _Clusters
+    blocks: _Blocks
 
 class _Memory(TypedDict):
     tables: int
-    clusters: int
+    packed: int
+    locations: int
+    bitmaps: int
+    owners: int
     overflow: int
+    clusters: int
     limbo: int
     pool: int
     fixed: int
@@ -46,6 +68,14 @@ class _Stats(TypedDict):
     list_locks: int
     visited: int
     words: int
+    past: int
+    blocks: int
+    extents: int
+
+class _Compacted(TypedDict):
+    packed: int
+    uniform: int
+    saved: int
 
 @disjoint_base
 class SlotEntry:
@@ -53,6 +83,8 @@ class SlotEntry:
     def word(self) -> int: ...
     @property
     def count(self) -> int: ...
+    @property
+    def location(self) -> int: ...
     @property
     def kind(self) -> _Kind: ...
     @property
@@ -79,12 +111,34 @@ class SwapTable:
         block: bool = True,
         rotational: bool = False,
         discard: bool = False,
+        space: BlockSpace | None = None,
+        owners: bool = False,
     ) -> None: ...
     @property
     def cpus(self) -> int: ...
-    def alloc(self, order: int = 0, cpu: int = -1, pfn: int = 0, memcg: int = 0) -> int: ...
+    @property
+    def blocks(self) -> int: ...
+    @property
+    def space(self) -> BlockSpace | None: ...
+    @property
+    def member(self) -> int: ...
+    @property
+    def free_blocks(self) -> int: ...
+    @property
+    def past_limit(self) -> int: ...
+    @past_limit.setter
+    def past_limit(self, limit: int, /) -> None: ...
+    def alloc(
+        self, order: int = 0, cpu: int = -1, pfn: int = 0, memcg: int = 0, contiguous: bool = False
+    ) -> int: ...
     def alloc_many(
-        self, n: int, order: int = 0, cpu: int = -1, pfns: _Integers | None = None, memcg: int = 0
+        self,
+        n: int,
+        order: int = 0,
+        cpu: int = -1,
+        pfns: _Integers | None = None,
+        memcg: int = 0,
+        contiguous: bool = False,
     ) -> NDArray[np.int64]: ...
     def free(self, slot: int, nr: int = 1) -> None: ...
     def free_many(self, slots: _Integers, nr: int = 1) -> None: ...
@@ -103,8 +157,21 @@ class SwapTable:
     def zero_clear(self, slot: int, nr: int = 1) -> None: ...
     def words(self, slots: _Integers, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]: ...
     def entry(self, slot: int) -> SlotEntry: ...
-    def set_reclaim(self, callback: Callable[[int, int], bool] | None) -> None: ...
-    def run_discard(self) -> int: ...
+    def loc(self, slot: int) -> int: ...
+    def locs(self, slots: _Integers, out: NDArray[np.uint32] | None = None) -> NDArray[np.uint32]: ...
+    def resolve(self, slots: _Integers) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+    def move(self, slot: int, old_loc: int, new_loc: int) -> None: ...
+    def move_many(self, slots: _Integers, old_locs: _Integers, new_locs: _Integers) -> None: ...
+    def block_alloc(self, n: int) -> NDArray[np.uint32]: ...
+    def block_free(self, locs: _Integers) -> None: ...
+    def owners(self, locs: _Integers) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+    def resize(self, slots: int, mover: Mover | None = None, pfn: int = 0) -> None: ...
+    def defrag(
+        self, order: int, max_moves: int | None = None, mover: Mover | None = None, pfn: int = 0
+    ) -> Defragmented: ...
+    def compact(self, min_age: int, now: int | None = None, max_error: int | None = None) -> _Compacted: ...
+    def set_reclaim(self, callback: Callable[[int, int, int], bool] | None) -> None: ...
+    def run_discard(self, discard: Callable[[int, int], object] | None = None) -> int: ...
     def trim(self) -> None: ...
     def usage(self) -> _Usage: ...
     def memory(self) -> _Memory: ...
@@ -115,16 +182,40 @@ class SwapTable:
     __iter__: None
 
 @disjoint_base
+class BlockSpace:
+    def __init__(self) -> None: ...
+    @property
+    def tables(self) -> list[SwapTable]: ...
+    def owners(
+        self, table: SwapTable, first: int = 0, end: int | None = None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]: ...
+    def memory(self) -> dict[str, int]: ...
+    def check(self) -> None: ...
+    def __len__(self) -> int: ...
+
+@disjoint_base
 class DeviceList:
     def __init__(self, cpus: int = 1) -> None: ...
     def add(self, table: SwapTable, priority: int = 0) -> int: ...
     def remove(self, kind: int) -> SwapTable: ...
     def table(self, kind: int) -> SwapTable: ...
     def alloc(
-        self, order: int = 0, cpu: int = -1, allowed: int = ..., pfn: int = 0, memcg: int = 0
+        self,
+        order: int = 0,
+        cpu: int = -1,
+        allowed: int = ...,
+        pfn: int = 0,
+        memcg: int = 0,
+        contiguous: bool = False,
     ) -> tuple[int, int]: ...
     def alloc_many(
-        self, n: int, order: int = 0, cpu: int = -1, allowed: int = ..., memcg: int = 0
+        self,
+        n: int,
+        order: int = 0,
+        cpu: int = -1,
+        allowed: int = ...,
+        memcg: int = 0,
+        contiguous: bool = False,
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...
     def free(self, kind: int, slot: int, nr: int = 1) -> None: ...
     @property

@@ -1075,6 +1075,11 @@ cdef class SwapTable:
         return members, slots
 
     @property
+    def free_blocks(self):
+        """Blocks that a request could take now; O(1), beside other threads of slightly different moments."""
+        return max(blocks_free(area(self)), 0) if area(self).own_blocks else 0
+
+    @property
     def past_limit(self):
         """The most clusters that may exist past the end; by default 2**23. Fewer than exist now destroys none."""
         return area(self).past_limit
@@ -1263,7 +1268,7 @@ cdef class SwapTable:
         """Take particular *blocks*; bool, which of them were free. They are held."""
         cdef uint64_t[::1] b = np.ascontiguousarray(blocks, np.uint64)
         cdef uint8_t[::1] ok
-        cdef Py_ssize_t k, n = 0
+        cdef Py_ssize_t k
         cdef swap_stat_t st
         array = np.zeros(b.shape[0], np.uint8)
         ok = array
@@ -1322,7 +1327,7 @@ cdef class SwapTable:
         -----
         Runtime: reads every table in use once.
         """
-        cdef uint64_t age = _field("min_age", min_age, SHADOW_MAX), clock, error = SHADOW_MAX if max_error is None else _field("max_error", max_error, SHADOW_MAX)
+        cdef uint64_t age = _field("min_age", min_age, SHADOW_MAX), clock, error = SHADOW_MAX
         cdef area_t *t = area(self)
         cdef compacted_t done
         cdef swap_stat_t st
@@ -1330,6 +1335,8 @@ cdef class SwapTable:
         memset(&done, 0, sizeof(done))
         memset(&st, 0, sizeof(st))
         clock = 0 if now is None else _field("now", now, SHADOW_MAX)
+        if max_error is not None:
+            error = _field("max_error", max_error, SHADOW_MAX)
         with nogil:
             if t.grows:
                 end = load32(&t.fresh)

@@ -117,8 +117,8 @@ def shrink(table: Any, blocks: int, mover: Mover | None, pfn: int) -> None:
         usage = table.usage()["blocks"]
         raise_errno(
             errno.EBUSY,
-            f"slots {blocks}: {left} blocks from there on are in the way, and cannot be moved now: pinned, held "
-            f"({usage['held']} on the device), waiting for their discard ({usage['waiting']}), or without room elsewhere",
+            f"slots {blocks}: {left} blocks from there on are in the way and cannot be moved now: pinned, held "
+            f"({usage['held']} on the device), waiting for discard ({usage['waiting']}), or without room elsewhere",
         )
 
 
@@ -152,7 +152,7 @@ def _left(table: Any, first: int, end: int) -> int:
 
 
 def defrag(table: Any, order: int, max_moves: int, mover: Mover | None, pfn: int) -> Defragmented:
-    """Empty the aligned runs with the least data into the free blocks of those with the most; see `SwapTable.defrag`."""
+    """Empty the aligned runs with the least data into the free blocks of the fullest; see `SwapTable.defrag`."""
     state = table._block_map()
     before = _runs(state, order)
     src, dst = plan(state, order, max_moves)

@@ -22,7 +22,7 @@ from swaptable.doctor import facts, version
 from swaptable.errors import SwapValueError, TraceError
 from swaptable.replay import DESIGNS, ReplayResult, design_names, replay
 from swaptable.report import render
-from swaptable.thp_test import thp_test
+from swaptable.thp_test import Round, thp_test
 
 SCHEMA = 1
 COMPARE_EXAMPLES = """examples:
@@ -32,6 +32,8 @@ COMPARE_EXAMPLES = """examples:
 """
 THP_EXAMPLES = """examples:
   swaptable thp-test -n --seed 1
+  swaptable thp-test -n --contiguous
+  swaptable thp-test -n --plot fallback.svg
   swaptable thp-test -a --memory 63M --json --output fallback.json
 """
 DOCTOR_EXAMPLES = """example:
@@ -104,6 +106,8 @@ def _add_thp_test(subparsers: Any) -> None:
     add("-a", "--aligned", action="store_true", help="touch aligned 64 KiB blocks, not single pages")
     add("-s", "--small", action="store_true", help="another 4 MiB in single pages")
     add("-n", "--no-large-swapin", action="store_true", help="pages come back one by one, not as whole folios")
+    add("-c", "--contiguous", action="store_true", help="slots past the end where the kernel's search fails")
+    add("--plot", metavar="FILE", help="draw both policies, contiguous and not, with a CSV beside the picture")
     size = _checked(lambda text: parse_size(text, "size"))
     add("--device", default="64M", type=size, metavar="SIZE", help="of the swap device (default: 64M)")
     add("--memory", default="60M", type=size, metavar="SIZE", help="in 64 KiB folios (default: 60M)")
@@ -210,13 +214,23 @@ def _row(result: ReplayResult) -> list[str]:
     ]
 
 
+def _thp_line(done: Round, contiguous: bool) -> str:
+    """The tool's line; what it has no words for comes after it."""
+    more = f"; ENOSPC: {done.enospc}, past the end: {done.past}, extents a folio: {done.extents_per_folio:.2f}"
+    return f"{done}{more if contiguous else ''}"
+
+
 def _thp_test(args: argparse.Namespace) -> int:
-    options = {name: getattr(args, name) for name in ("aligned", "small", "no_large_swapin", "iterations", "seed")}
+    names = ("aligned", "small", "no_large_swapin", "contiguous", "iterations", "seed")
+    options = {name: getattr(args, name) for name in names}
     options |= {"device": parse_size(args.device, "device"), "memory": parse_size(args.memory, "memory")}
+    if args.plot:
+        return _thp_plot(args, options)
     with contextlib.ExitStack() as stack:
         # Line by line as the rounds end, as the kernel's tool prints them; a report is complete when it is opened.
         out = None if args.json else stack.enter_context(_opened(args.output))
-        rounds = thp_test(each=None if out is None else lambda done: print(done, file=out, flush=True), **options)
+        each = None if out is None else lambda done: print(_thp_line(done, args.contiguous), file=out, flush=True)
+        rounds = thp_test(each=each, **options)
     if args.json:
         report = {
             "command": "thp-test",
@@ -226,6 +240,23 @@ def _thp_test(args: argparse.Namespace) -> int:
         with _opened(args.output) as out:
             json.dump({"schema": SCHEMA} | report, out, indent=2)
             out.write("\n")
+    return 0
+
+
+def _thp_plot(args: argparse.Namespace, options: dict[str, Any]) -> int:
+    """Both policies on the same choices, drawn; what was written goes to stdout."""
+    from swaptable.report.plots import save_thp_test
+
+    runs = {}
+    for name, contiguous in (("the kernel's search", False), ("and past the end", True)):
+        tell = _progress(name)
+        each = None if tell is None else lambda done, tell=tell: tell(done.iteration, args.iterations)
+        runs[name] = thp_test(each=each, **options | {"contiguous": contiguous})
+    flags = "".join(f" -{name[0]}" for name in ("aligned", "small", "no_large_swapin") if options[name])
+    caption = f"swaptable thp-test{flags} --device {args.device} --memory {args.memory} --seed {args.seed}"
+    written = save_thp_test(args.plot, runs, caption)
+    with _opened(args.output) as out:
+        out.writelines(f"{path}\n" for path in written)
     return 0
 
 

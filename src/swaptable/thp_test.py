@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,18 +27,39 @@ GONE = -1  # no slot: the page is in memory
 
 @dataclass(frozen=True)
 class Round:
-    """One iteration: folios swapped out whole, folios split for want of contiguous slots, distinct blocks dropped."""
+    """One iteration.
+
+    Attributes
+    ----------
+    iteration, swpout, fallback, dropped : int
+        Folios swapped out whole, folios split for want of contiguous slots, distinct blocks dropped.
+    enospc : int
+        With contiguous allocation: folios split for want of blocks, not counted as fallback.
+    past, extents : int
+        Folios that got slots past the end, and the runs of blocks that hold their data.
+    metadata : int
+        Bytes of the table at the end of the iteration.
+    """
 
     iteration: int
     swpout: int
     fallback: int
     dropped: int
+    enospc: int = 0
+    past: int = 0
+    extents: int = 0
+    metadata: int = 0
 
     @property
     def percent(self) -> float:
         """Fallbacks in percent of all large requests."""
         total = self.swpout + self.fallback
         return 100.0 * self.fallback / total if total else 0.0
+
+    @property
+    def extents_per_folio(self) -> float:
+        """Runs of blocks of a folio past the end, on average: its IOs."""
+        return self.extents / self.past if self.past else 0.0
 
     def __str__(self) -> str:
         return (
@@ -49,8 +71,9 @@ class Round:
 class _Memory:
     """Anonymous memory: the swap slot of each page, and which aligned 64 KiB blocks are one folio in memory."""
 
-    def __init__(self, table: SwapTable, pages: int, large: bool, whole: bool) -> None:
+    def __init__(self, table: SwapTable, pages: int, large: bool, whole: bool, contiguous: bool) -> None:
         self.table = table
+        self.contiguous = contiguous
         self.large = large  # page faults make 64 KiB folios
         self.whole = whole  # the device takes folios back in whole
         self.slot = [GONE] * pages
@@ -94,16 +117,14 @@ class _Memory:
         if self.large:
             self.folio[(end - 1) // NR] = True
 
-    def page_out(self) -> tuple[int, int]:
-        """MADV_PAGEOUT, in address order; (folios swapped out whole, folios split)."""
-        swpout = fallback = 0
+    def page_out(self) -> Counter[str]:
+        """MADV_PAGEOUT, in address order; what became of the folios, by field of `Round`."""
+        done = Counter(swpout=0, fallback=0, enospc=0, past=0, extents=0)
         for block in range(0, len(self.slot), NR):
             if self.folio[block // NR]:
                 self.folio[block // NR] = False
-                if self._out(block, ORDER):
-                    swpout += 1
+                if self._folio_out(block, done):
                     continue
-                fallback += 1
                 # The split folio's pages, in the order in which reclaim takes them off its list.
                 for page in (block, *range(block + NR - 1, block, -1)):
                     self._out(page, 0)
@@ -111,12 +132,23 @@ class _Memory:
             for page in range(block, block + NR):
                 if self.slot[page] == GONE:
                     self._out(page, 0)
-        return swpout, fallback
+        return done
+
+    def _folio_out(self, block: int, done: Counter[str]) -> bool:
+        before = self.table.stats()
+        if self._out(block, ORDER):
+            after = self.table.stats()
+            done["swpout"] += 1
+            done["past"] += after["past"] - before["past"]
+            done["extents"] += after["extents"] - before["extents"]
+            return True
+        done["enospc" if self.contiguous and self.table.free_blocks < NR else "fallback"] += 1
+        return False
 
     def _out(self, page: int, order: int) -> bool:
         nr = 1 << order
         try:
-            slot = self.table.alloc(order, 0, page)
+            slot = self.table.alloc(order, 0, page, 0, self.contiguous)
         except SwapFullError:
             return False
         self.table.dup(slot, nr)
@@ -136,6 +168,7 @@ def thp_test(
     aligned: bool = False,
     small: bool = False,
     no_large_swapin: bool = False,
+    contiguous: bool = False,
     device: int = 64 << 20,
     memory: int = 60 << 20,
     iterations: int = 100,
@@ -152,6 +185,8 @@ def thp_test(
         Another 4 MiB in single pages (-s).
     no_large_swapin : bool
         The device does not take folios back in whole: each touched page comes in alone.
+    contiguous : bool
+        Where the kernel's search fails, slots past the end, at blocks wherever they are free.
     device, memory : int
         Bytes of the swap device, header included, and of the 64 KiB folios.
     iterations, seed : int
@@ -171,17 +206,17 @@ def thp_test(
     if iterations < 1:
         raise SwapValueError(22, f"iterations {iterations!r}: expected at least 1")
     table = SwapTable(slots=_checked("device", device) // PAGE)
-    mem1 = _Memory(table, _checked("memory", memory) // PAGE, True, not no_large_swapin)
-    mem2 = _Memory(table, SMALL // PAGE if small else 0, False, not no_large_swapin)
+    mem1 = _Memory(table, _checked("memory", memory) // PAGE, True, not no_large_swapin, contiguous)
+    mem2 = _Memory(table, SMALL // PAGE if small else 0, False, not no_large_swapin, contiguous)
     rng = random.Random(seed)
     mem1.page_out()
     mem2.page_out()
     rounds = []
     for i in range(1, iterations + 1):
         dropped = _one_round(mem1, mem2, aligned, rng)
-        swpout, fallback = mem1.page_out()
+        out = mem1.page_out()
         mem2.page_out()
-        rounds.append(Round(i, swpout, fallback, dropped))
+        rounds.append(Round(iteration=i, dropped=dropped, metadata=table.memory()["total"], **out))
         if each:
             each(rounds[-1])
     table.check()
