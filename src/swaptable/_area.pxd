@@ -126,6 +126,7 @@ cdef struct area_t:
     int64_t reserved        # blocks promised to requests that gather them
     int64_t held            # blocks taken, but nobody's location yet
     int64_t waiting         # blocks that came home and wait for their discard
+    int64_t discarding      # blocks of clusters whose discard is under way
     int64_t leaving         # blocks with data that a resize takes away: those who hold them want others
     uint8_t pad2[64]
     cpu_t global_cpu        # the cursors of a rotational device
@@ -181,7 +182,14 @@ cdef inline uint32_t *extends_of(area_t *t, const cluster_t *ci) noexcept nogil:
 
 
 cdef inline uint64_t *bits_of(area_t *t, const cluster_t *ci) noexcept nogil:
-    return bitmap_at(&t.pool, ci.bits)
+    """The map of blocks taken. Context: cluster lock; there are any."""
+    return bits_at(&t.pool, ci.bits).map
+
+
+cdef inline bint is_held(area_t *t, const cluster_t *ci, unsigned int off) noexcept nogil:
+    """Is the block of slot *off* taken, but nobody's location? Context: cluster lock."""
+    cdef uint32_t held = bits_at(&t.pool, ci.bits).held if ci.bits else 0
+    return held and bits_at(&t.pool, held).map[off >> 6] >> (off & 63) & 1
 
 
 cdef inline bint is_taken(area_t *t, const cluster_t *ci, unsigned int off) noexcept nogil:

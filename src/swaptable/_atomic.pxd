@@ -34,11 +34,14 @@ cdef extern from *:
     }
     static inline void spin_unlock(uint8_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
     static inline uint64_t load_relaxed(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+    static inline uint64_t load_acquire(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     static inline void store_relaxed(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     static inline uint32_t load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
     static inline void store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
     static inline uint32_t peek32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
     static inline void poke32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+    static inline uint32_t load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline void store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
     static inline int64_t add32(uint32_t *p, int32_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
     static inline int64_t load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
     static inline int64_t add64(int64_t *p, int64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
@@ -56,11 +59,14 @@ cdef extern from *:
     int spin_trylock(uint8_t *lock) noexcept nogil
     void spin_unlock(uint8_t *lock) noexcept nogil
     uint64_t load_relaxed(const uint64_t *p) noexcept nogil
+    uint64_t load_acquire(const uint64_t *p) noexcept nogil
     void store_relaxed(uint64_t *p, uint64_t v) noexcept nogil
     uint32_t load32(const uint32_t *p) noexcept nogil
     void store32(uint32_t *p, uint32_t v) noexcept nogil
     uint32_t peek32(const uint32_t *p) noexcept nogil
     void poke32(uint32_t *p, uint32_t v) noexcept nogil
+    uint32_t load32_acquire(const uint32_t *p) noexcept nogil
+    void store32_release(uint32_t *p, uint32_t v) noexcept nogil
     int64_t add32(uint32_t *p, int v) noexcept nogil
     int64_t load64(const int64_t *p) noexcept nogil
     int64_t add64(int64_t *p, int64_t v) noexcept nogil

@@ -128,8 +128,11 @@ cdef inline void hole_del(area_t *t, uint32_t i) noexcept nogil:
 
 # ---- a cluster that got slots back
 
-cdef inline uint64_t *after_free(area_t *t, uint32_t i, swap_stat_t *st) noexcept nogil:
-    """Relocate a cluster that got slots back. Context: cluster lock. Return: the table it no longer needs."""
+cdef inline uint64_t *after_free(area_t *t, uint32_t i, bint clean, swap_stat_t *st) noexcept nogil:
+    """Relocate a cluster that got slots back; *clean*, all its blocks were just discarded. Context: cluster lock.
+
+    Return: the table it no longer needs.
+    """
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *table = NULL
     cdef int order = ci.order
@@ -138,7 +141,7 @@ cdef inline uint64_t *after_free(area_t *t, uint32_t i, swap_stat_t *st) noexcep
         store_ptr(&t.tables[i], NULL)
         if i < PAST_CLUSTER:
             ci.order = 0
-        cluster_move(t, i, LIST_PAST_FREE if i >= PAST_CLUSTER else LIST_DISCARD if t.discard else LIST_FREE, order, st)
+        cluster_move(t, i, LIST_PAST_FREE if i >= PAST_CLUSTER else LIST_DISCARD if t.discard and not clean else LIST_FREE, order, st)
         ci.order = 0
     elif i >= PAST_CLUSTER:
         if ci.list == LIST_PAST_FULL:
@@ -402,7 +405,7 @@ cdef inline int64_t take_round(area_t *t, int source, int64_t n, uint32_t *out, 
 
 cdef inline int64_t blocks_free(area_t *t) noexcept nogil:
     """Blocks that can be taken now; those promised to others count. Beside other threads an estimate that is never too high for long."""
-    return load64(&t.usable) + load64(&t.leaving) - blocks_of(t) - (<int64_t>peek32(&t.discards.nr) << CLUSTER_SHIFT)
+    return load64(&t.usable) + load64(&t.leaving) - blocks_of(t) - load64(&t.discarding) - (<int64_t>peek32(&t.discards.nr) << CLUSTER_SHIFT)
 
 
 cdef inline int blocks_reserve(area_t *t, int64_t n) noexcept nogil:
@@ -497,19 +500,19 @@ cdef inline void give_block(area_t *t, uint32_t i, unsigned int off) noexcept no
         ci.count -= 1
 
 
-cdef inline uint64_t *after_give(area_t *t, uint32_t i, unsigned int before, swap_stat_t *st) noexcept nogil:
-    """Relocate a cluster whose blocks came home; *before*, its slots that were not free. Context: cluster lock.
+cdef inline uint64_t *after_give(area_t *t, uint32_t i, unsigned int before, bint clean, swap_stat_t *st) noexcept nogil:
+    """Relocate a cluster whose blocks came home; *before*, its slots that were not free; *clean* as above. Context: cluster lock.
 
     Return: the table it no longer needs.
     """
     cdef cluster_t *ci = &t.clusters[i]
     holes_changed(t, i, st)
     if t.tables[i] != NULL:
-        return after_free(t, i, st) if ci.count < before else NULL
+        return after_free(t, i, clean, st) if ci.count < before else NULL
     if ci.list == LIST_NONE:        # about to get its table
         return NULL
     if ci.nr_taken == 0:
-        cluster_move(t, i, LIST_DISCARD if t.discard else LIST_FREE, 0, st)
+        cluster_move(t, i, LIST_DISCARD if t.discard and not clean else LIST_FREE, 0, st)
     elif ci.list == LIST_RECEIVED:
         cluster_move(t, i, LIST_RECEIVE, 0, st)
     return NULL
@@ -525,7 +528,7 @@ cdef inline void drop_bits_locked(area_t *t, uint32_t i, uint32_t *bits, uint32_
         poke32(&ci.owners, 0)
 
 
-cdef inline int64_t give_cluster(area_t *t, const uint64_t *blocks, int64_t n, swap_stat_t *st) noexcept nogil:
+cdef inline int64_t give_cluster(area_t *t, const uint64_t *blocks, int64_t n, bint clean, swap_stat_t *st) noexcept nogil:
     """Give back the first blocks that lie in one cluster. Context: no locks. Return: how many; the next was not taken."""
     cdef uint32_t i = <uint32_t>(blocks[0] >> CLUSTER_SHIFT), bits, owners
     cdef cluster_t *ci = &t.clusters[i]
@@ -537,7 +540,7 @@ cdef inline int64_t give_cluster(area_t *t, const uint64_t *blocks, int64_t n, s
     while k < n and blocks[k] >> CLUSTER_SHIFT == i and is_taken(t, ci, blocks[k] & (CLUSTER_SLOTS - 1)):
         give_block(t, i, blocks[k] & (CLUSTER_SLOTS - 1))
         k += 1
-    table = after_give(t, i, before, st) if k else NULL
+    table = after_give(t, i, before, clean and k == CLUSTER_SLOTS, st) if k else NULL
     drop_bits_locked(t, i, &bits, &owners)
     spin_unlock(&ci.lock)
     if table != NULL:
@@ -550,11 +553,11 @@ cdef inline int64_t give_cluster(area_t *t, const uint64_t *blocks, int64_t n, s
     return k
 
 
-cdef inline int64_t give_device(area_t *t, const uint64_t *blocks, int64_t n, swap_stat_t *st) noexcept nogil:
-    """Give back blocks of one device. Return: how many; the next was not taken."""
+cdef inline int64_t give_device(area_t *t, const uint64_t *blocks, int64_t n, bint clean, swap_stat_t *st) noexcept nogil:
+    """Give back blocks of one device, which were discarded if *clean*. Return: how many; the next was not taken."""
     cdef int64_t k = 0, m = 1
     while k < n and m:
-        m = give_cluster(t, blocks + k, n - k, st)
+        m = give_cluster(t, blocks + k, n - k, clean, st)
         k += m
     if k:
         taken_add(t, -k, <uint32_t>blocks[0])
@@ -585,7 +588,7 @@ cdef inline void blocks_home(area_t *any, const uint32_t *locs, int64_t n, swap_
 cdef inline void release(area_t *t, const uint64_t *blocks, int64_t n, swap_stat_t *st) noexcept nogil:
     """Blocks whose data is needed no longer: free, or first to be discarded. Context: no locks."""
     if not (t.discard and discard_later(t, blocks, n)):
-        give_device(t, blocks, n, st)
+        give_device(t, blocks, n, False, st)
 
 
 cdef inline bint discard_later(area_t *t, const uint64_t *blocks, int64_t n) noexcept nogil:
@@ -632,3 +635,59 @@ cdef inline int64_t extents64(const uint64_t *blocks, int64_t n) noexcept nogil:
     for k in range(1, n):
         runs += blocks[k] != blocks[k - 1] + 1
     return runs
+
+
+# ---- blocks that are taken, but nobody's location yet: held by whoever took them
+
+cdef inline bint hold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil:
+    """Note that a block, which is taken, is held. Context: no locks. Return: false when there is no memory for it."""
+    cdef cluster_t *ci = &t.clusters[block >> CLUSTER_SHIFT]
+    cdef unsigned int off = block & (CLUSTER_SLOTS - 1)
+    cdef uint32_t spare = NO_RECORD
+    cdef bits_t *bits
+    while True:
+        lock_cluster(ci, st)
+        bits = bits_at(&t.pool, ci.bits)
+        if bits.held or spare != NO_RECORD:
+            break
+        spin_unlock(&ci.lock)
+        spare = pool_get(&t.pool, BITMAPS)
+        if spare == NO_RECORD:
+            return False
+    if bits.held == 0:
+        bits.held, spare = spare, NO_RECORD
+    bits = bits_at(&t.pool, bits.held)
+    bits.map[off >> 6] |= <uint64_t>1 << (off & 63)
+    bits.nr += 1
+    spin_unlock(&ci.lock)
+    if spare != NO_RECORD:
+        pool_put(&t.pool, BITMAPS, spare, False)
+    add64(&t.held, 1)
+    return True
+
+
+cdef inline bint unhold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil:
+    """A held block gets a slot, or goes back. Context: no locks. Return: whether it was held."""
+    cdef cluster_t *ci
+    cdef unsigned int off = block & (CLUSTER_SLOTS - 1)
+    cdef uint32_t gone = 0
+    cdef bits_t *bits
+    cdef bint was
+    if block >= load_relaxed(&t.slots):
+        return False
+    ci = &t.clusters[block >> CLUSTER_SHIFT]
+    lock_cluster(ci, st)
+    was = is_held(t, ci, off)
+    if was:
+        bits = bits_at(&t.pool, bits_at(&t.pool, ci.bits).held)
+        bits.map[off >> 6] &= ~(<uint64_t>1 << (off & 63))
+        bits.nr -= 1
+        if bits.nr == 0:
+            gone = bits_at(&t.pool, ci.bits).held
+            bits_at(&t.pool, ci.bits).held = 0
+    spin_unlock(&ci.lock)
+    if gone:
+        pool_put(&t.pool, BITMAPS, gone, False)
+    if was:
+        add64(&t.held, -1)
+    return was

@@ -22,6 +22,7 @@ cdef struct census_t:
     uint64_t beyond         # slots in use that a smaller device lost
     uint64_t touched_clusters
     uint64_t hole_clusters
+    int64_t held            # blocks
     uint64_t records[8]     # of each depot, named by a cluster
     sums_t sums
     int64_t bad_slot        # where a check failed, or -1
@@ -121,6 +122,22 @@ cdef inline int check_packed(area_t *t, uint32_t i, census_t *s) noexcept nogil:
     return 0
 
 
+cdef inline int check_held(area_t *t, uint32_t i, census_t *s) noexcept nogil:
+    """Held blocks are among those taken, and their record exists only while there are any."""
+    cdef bits_t *bits = bits_at(&t.pool, t.clusters[i].bits)
+    cdef bits_t *held = bits_at(&t.pool, bits.held)
+    cdef unsigned int k, n = 0
+    for k in range(8 if bits.held else 0):
+        n += <unsigned int>popcount64(held.map[k])
+        if held.map[k] & ~bits.map[k]:
+            return fail(s, <int64_t>i << CLUSTER_SHIFT, b"a block is held that nobody took")
+    if (n == 0) != (bits.held == 0) or (n and n != held.nr):
+        return fail(s, <int64_t>i << CLUSTER_SHIFT, b"held blocks were miscounted")
+    s.held += n
+    s.records[BITMAPS] += bits.held != 0
+    return 0
+
+
 cdef inline int check_bits(area_t *t, uint32_t i, census_t *s) noexcept nogil:
     """Blocks taken, their owners, and whether the cluster is where its holes are found."""
     cdef cluster_t *ci = &t.clusters[i]
@@ -135,6 +152,8 @@ cdef inline int check_bits(area_t *t, uint32_t i, census_t *s) noexcept nogil:
             return fail(s, first + off, b"an owner of a block that nobody took")
     if (ci.flags & FLAG_HOLES) != (is_lendable(t, i) and ci.nr_loc + ci.nr_zero > taken - ci.nr_lent):
         return fail(s, first, b"holes that no search would find, or none where one would look")
+    if ci.bits and check_held(t, i, s):
+        return -1
     s.sums.taken += taken
     s.hole_clusters += ci.flags & FLAG_HOLES
     s.records[BITMAPS] += ci.bits != 0
@@ -325,7 +344,7 @@ cdef inline int mark_owned(area_t *t, area_t *from_, uint64_t *seen, int64_t *lo
                 continue
             if block >= t.blocks or not is_taken(t, &t.clusters[block >> CLUSTER_SHIFT], block & (CLUSTER_SLOTS - 1)):
                 return fail(s, <int64_t>block, b"a slot's location names a block that is not taken")
-            if seen[block >> 6] >> (block & 63) & 1:
+            if seen[block >> 6] >> (block & 63) & 1 or is_held(t, &t.clusters[block >> CLUSTER_SHIFT], block & (CLUSTER_SLOTS - 1)):
                 return fail(s, <int64_t>block, b"a block has two owners")
             seen[block >> 6] |= <uint64_t>1 << (block & 63)
             located[0] += 1
@@ -335,6 +354,10 @@ cdef inline int mark_owned(area_t *t, area_t *from_, uint64_t *seen, int64_t *lo
                     return fail(s, <int64_t>block, b"the owner on record is not the block's")
         i = next_touched(from_, i + 1)
     return 0
+
+
+cdef inline bint is_waiting(area_t *t, const cluster_t *ci, unsigned int off) noexcept nogil:
+    return is_taken(t, ci, off) and not is_held(t, ci, off)
 
 
 cdef inline int check_space(area_t *t, census_t *s) noexcept nogil:
@@ -352,10 +375,11 @@ cdef inline int check_space(area_t *t, census_t *s) noexcept nogil:
             err = mark_owned(t, from_, seen, &located, s)
     for k in range(t.nr_discard_runs):
         for b in range(t.discard_runs[2 * k], t.discard_runs[2 * k] + <int64_t>t.discard_runs[2 * k + 1]):
-            if err == 0 and (seen[b >> 6] >> (b & 63) & 1 or not is_taken(t, &t.clusters[b >> CLUSTER_SHIFT], b & (CLUSTER_SLOTS - 1))):
+            if err == 0 and (seen[b >> 6] >> (b & 63) & 1 or not is_waiting(t, &t.clusters[b >> CLUSTER_SHIFT], b & (CLUSTER_SLOTS - 1))):
                 err = fail(s, b, b"a block that waits for its discard is somebody's")
+            seen[b >> 6] |= <uint64_t>1 << (b & 63)
     unreserve(seen, (t.slots >> 6) * 8 + 8)
-    if err == 0 and located + t.held + t.waiting != s.sums.taken:
+    if err == 0 and (located + t.held + t.waiting != s.sums.taken or t.held != s.held):
         err = fail(s, -2, b"a block is lost: taken, but nobody's")
     return err
 

@@ -506,11 +506,13 @@ cdef uint32_t _loc(SwapTable self, int64_t slot) noexcept:
 
 
 cdef int _unmoved(SwapTable self, int err, int64_t slot, uint64_t old, uint64_t new, index) except -1:
+    if not in_range(area(self), slot):
+        raise_errno(err, f"move of slot {slot} from {old} to {new}: expected a slot from 0 to {area(self).slots - 1}", index)
     state = self.entry(slot)
     reason = {
         ESTALE: f"its location is {state.location}", EBUSY: "its own block is lent or gone",
         ENOENT: "it is not in the swap cache", ENOMEM: "no memory for locations", ENOSPC: "no units are left for locations",
-    }.get(-err, f"expected a cached slot, and a block that was taken, not {new}")
+    }.get(-err, f"expected a cached slot, and a block that was taken and is nobody's, not {new}")
     raise_errno(err, f"move of slot {slot} from {old} to {new}: {reason}; it is {state!r}", index)
 
 
@@ -527,7 +529,7 @@ cdef int _discard_runs(SwapTable self, discard, swap_stat_t *st) except -1:
                 discard(view[2 * k], view[2 * k + 1])
             one = np.arange(view[2 * k], view[2 * k] + view[2 * k + 1], dtype=np.uint64)
             add64(&area(self).waiting, -view[2 * k + 1])
-            give_device(area(self), &one[0], one.shape[0], st)
+            give_device(area(self), &one[0], one.shape[0], True, st)
             k += 1
     finally:
         for k in range(k, len(runs)):
@@ -965,7 +967,7 @@ cdef class SwapTable:
         SlotBusyError
             *new_loc* is 0, but the slot's own block is lent.
         SwapValueError
-            *new_loc* is no block that was taken, or the slot is bad, lent or out of range.
+            *new_loc* is no block that was taken and is nobody's, or the slot is bad, lent or out of range.
         """
         cdef int64_t at = in_range_of(self, slot)
         cdef uint32_t old = _field("old_loc", old_loc, 0xffffffff), new = _field("new_loc", new_loc, 0xffffffff)
@@ -994,7 +996,7 @@ cdef class SwapTable:
                     k += err == 0
             add_stat(&self.stat, &st)
             if err:
-                _unmoved(self, err, in_range_of(self, (<int64_t *>view.buf)[k]), olds[k], news[k], k)
+                _unmoved(self, err, (<int64_t *>view.buf)[k], olds[k], news[k], k)
         finally:
             PyBuffer_Release(&view)
 
@@ -1278,7 +1280,7 @@ cdef class SwapTable:
                 ok[k] = take_this(area(self), b[k], &st)
                 if ok[k]:
                     taken_add(area(self), 1, loc_of(area(self), b[k]))
-                    add64(&area(self).held, 1)
+                    hold(area(self), b[k], &st)
         add_stat(&self.stat, &st)
         return array.view(bool)
 

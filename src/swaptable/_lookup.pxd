@@ -36,7 +36,7 @@ cdef enum:
 cdef inline uint64_t word_in(area_t *t, uint64_t *words, int64_t slot) noexcept nogil:
     """The word of a slot whose cluster has *words*: a table, a packed record, or nothing. Context: an epoch."""
     if is_table(words):
-        return load_relaxed(words + (slot & (CLUSTER_SLOTS - 1)))
+        return load_acquire(words + (slot & (CLUSTER_SLOTS - 1)))
     return unpack_word(packed_of(t, words), slot & (CLUSTER_SLOTS - 1)) if words != NULL else 0
 
 
@@ -102,8 +102,8 @@ cdef inline int64_t lookup(area_t *t, const int64_t *slots, uint64_t *out, int64
 
 cdef inline uint32_t loc_in(area_t *t, int64_t slot) noexcept nogil:
     """The location of a slot, 0 for none. Context: an epoch; the slot is in range."""
-    cdef uint32_t locs = peek32(&t.clusters[slot >> CLUSTER_SHIFT].locs)
-    return peek32(&half_at(&t.pool, LOCATIONS, locs)[slot & (CLUSTER_SLOTS - 1)]) if locs else 0
+    cdef uint32_t locs = load32_acquire(&t.clusters[slot >> CLUSTER_SHIFT].locs)
+    return load32_acquire(&half_at(&t.pool, LOCATIONS, locs)[slot & (CLUSTER_SLOTS - 1)]) if locs else 0
 
 
 cdef inline int64_t lookup_locs(area_t *t, const int64_t *slots, uint32_t *out, int64_t n) noexcept nogil:
@@ -151,11 +151,10 @@ cdef inline bint data_in(area_t *t, int64_t slot, uint64_t *words, int32_t *devi
     if loc:
         device[0] = member_of(t, loc, &b)
         block[0] = <int64_t>b if device[0] >= 0 else -1
-        # The word again: a slot that was freed and taken in between would have one slot's word and another's location.
-        return word_in(t, <uint64_t *>load_ptr(&t.tables[slot >> CLUSTER_SHIFT]), slot) == word
-    if has_own(t, <uint32_t>(slot >> CLUSTER_SHIFT)):
+    elif has_own(t, <uint32_t>(slot >> CLUSTER_SHIFT)):
         device[0], block[0] = t.member, slot
-    return True
+    # The word again: a slot that was freed and taken in between would have one slot's word and another's location.
+    return word_in(t, <uint64_t *>load_ptr(&t.tables[slot >> CLUSTER_SHIFT]), slot) == word
 
 
 cdef inline int64_t resolve(area_t *t, const int64_t *slots, int32_t *devices, int64_t *blocks, int64_t n) noexcept nogil:

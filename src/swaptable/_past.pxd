@@ -179,14 +179,17 @@ cdef inline uint32_t past_new(area_t *t, int order, swap_stat_t *st) noexcept no
 
 
 cdef inline int past_scan(area_t *t, uint32_t i, int order, uint64_t word, swap_stat_t *st) noexcept nogil:
-    """Take a run of a cluster past the end, which is locked and on no list, and put it on its list. Return: its offset, or -1."""
+    """Take a run of a cluster past the end, which is locked and on no list, and put it on its list. Return: its offset, or -1.
+
+    Without room for its own order it is looked at again once it gets slots back; what other orders find says nothing.
+    """
     cdef cluster_t *ci = &t.clusters[i]
     cdef int at
     st.visited += 1
     at = take_small(ci, t.tables[i], 0, order, word) if order < 3 else take_large(ci, t.tables[i], 0, order, word)
     if at >= 0:
         ci.count += 1 << order
-    cluster_move(t, i, LIST_PAST_FULL if at < 0 or ci.count == CLUSTER_SLOTS else LIST_PAST, ci.order, st)
+    cluster_move(t, i, LIST_PAST_FULL if (at < 0 and order == ci.order) or ci.count == CLUSTER_SLOTS else LIST_PAST, ci.order, st)
     return at
 
 
@@ -194,17 +197,22 @@ cdef inline int64_t past_run(area_t *t, int order, uint64_t word, const uint32_t
     """A run of slots past the end, located at *locs*. Context: no cluster or list lock. Return: its first slot, or -1."""
     cdef uint32_t i, spare = pool_get(&t.pool, LOCATIONS)
     cdef cluster_t *ci
+    cdef uint32_t left = 0
     cdef unsigned int k
     cdef int at = -1, o = order
     if spare == NO_RECORD:
         return -1
     while at < 0:
-        i = isolate(t, &t.past[o], st)
+        i = NO_CLUSTER
+        if o == order or left:
+            i = isolate(t, &t.past[o], st)
+            left -= o != order
         if i == NO_CLUSTER and o == order:
             i = past_new(t, order, st)
         if i == NO_CLUSTER:
-            # At the limit: room in the clusters of other orders.
+            # At the limit: room in the clusters of other orders, each of which is looked at once.
             o = (o + 1) % ORDERS
+            left = peek32(&t.past[o].nr)
             if o == order:
                 break
             continue
@@ -259,12 +267,19 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
 
 cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st) noexcept nogil:
     """Take up to *n* blocks for whoever will locate slots there; ascending. Return: how many."""
-    cdef int64_t part, got = 0
+    cdef int64_t part, k, got = 0
+    cdef uint64_t block
     while got < n:
         part = min(n - got, <int64_t>1 << 16, max(blocks_free(t), <int64_t>1))
         if blocks_take(t, part, out + got, st):
             break
-        add64(&t.held, part)
+        for k in range(part):
+            block_of(t, out[got + k], &block)
+            if not hold(t, block, st):
+                blocks_home(t, out + got + k, part - k, st)
+                n = got + k
+                part = k
+                break
         got += part
     sort_locs(out, got)
     return got
@@ -277,32 +292,11 @@ cdef inline int area_give(area_t *any, const uint32_t *locs, int64_t n, int64_t 
     done[0] = 0
     while done[0] < n:
         t = block_of(any, locs[done[0]], &block)
-        if t == NULL or not block_is_taken(t, block, st):
+        if t == NULL or not unhold(t, block, st):
             return -ENOENT
-        add64(&t.held, -1)
         release(t, &block, 1, st)
         done[0] += 1
     return 0
-
-
-cdef inline bint block_is_taken(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil:
-    """Context: no locks."""
-    cdef cluster_t *ci
-    cdef bint taken
-    if block >= load_relaxed(&t.slots):
-        return False
-    ci = &t.clusters[block >> CLUSTER_SHIFT]
-    lock_cluster(ci, st)
-    taken = is_taken(t, ci, block & (CLUSTER_SLOTS - 1))
-    spin_unlock(&ci.lock)
-    return taken
-
-
-cdef inline void held_add(area_t *any, uint32_t loc, int64_t n) noexcept nogil:
-    cdef uint64_t block
-    cdef area_t *t = block_of(any, loc, &block) if loc else NULL
-    if t != NULL:
-        add64(&t.held, n)
 
 
 cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new, uint32_t *spare, tally_t *y, swap_stat_t *st) noexcept nogil:
@@ -311,6 +305,7 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new,
     cdef unsigned int off = slot & (CLUSTER_SLOTS - 1)
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *words = t.tables[i]
+    cdef uint64_t word
     if words == NULL or is_packed(words) or not swp_tb_is_folio(words[off]):
         return -ENOENT if words == NULL or is_packed(words) or swp_tb_counts(words[off]) or words[off] == 0 else -EINVAL
     if (locs_of(t, ci)[off] if ci.locs else 0) != old:
@@ -322,10 +317,12 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new,
     if new and ci.locs == 0:
         poke32(&ci.locs, spare[0])
         spare[0] = NO_RECORD
-    if old == 0:
-        hole_filled(t, i, ci, words[off], off, y)       # a page of zeros gets data
-        store_relaxed(words + off, words[off] & ~ZERO_BIT)
-    poke32(&locs_of(t, ci)[off], new)
+    word = words[off]
+    if swp_tb_zero(word):               # it gets data: the location comes first, for readers without locks
+        ci.nr_zero -= 1
+        y.sums.holes -= has_own(t, i)
+    store32_release(&locs_of(t, ci)[off], new)
+    store_relaxed(words + off, word & ~ZERO_BIT)
     ci.nr_loc += (new != 0) - (old != 0)
     y.sums.holes += ((new != 0) - (old != 0)) * has_own(t, i)
     holes_changed(t, i, st)
@@ -338,7 +335,7 @@ cdef inline int area_move(area_t *t, int64_t slot, uint32_t old, uint32_t new, s
 
     Context: no locks; the block of *new* was taken for this, that of *old* is the caller's to give back then.
     Return: 0; -ESTALE when the location is not *old*, -ENOENT when the slot is not in the cache, -EBUSY when its own
-    block is lent, -EINVAL when *new* is no block that was taken.
+    block is lent, -EINVAL when *new* is no block that is held.
     """
     cdef uint32_t spare = NO_RECORD
     cdef uint64_t block
@@ -347,30 +344,35 @@ cdef inline int area_move(area_t *t, int64_t slot, uint32_t old, uint32_t new, s
     cdef int err
     if not in_range(t, slot):
         return -EINVAL
-    if new:
+    if new and new != old:
         to = block_of(t, new, &block)
-        if to == NULL or not block_is_taken(to, block, st):
+        if to == NULL or not unhold(to, block, st):     # nobody else can give it to a slot from here on
             return -EINVAL
-        spare = pool_get(&t.pool, LOCATIONS) if peek32(&t.clusters[slot >> CLUSTER_SHIFT].locs) == 0 else NO_RECORD
     tally_begin(&y)
-    lock_cluster(&t.clusters[slot >> CLUSTER_SHIFT], st)
-    if new and spare == NO_RECORD and t.clusters[slot >> CLUSTER_SHIFT].locs == 0:
-        err = -EAGAIN           # dropped since
-    else:
-        err = move_locked(t, slot, old, new, &spare, &y, st)
-    spin_unlock(&t.clusters[slot >> CLUSTER_SHIFT].lock)
+    err = -EAGAIN
+    while err == -EAGAIN:
+        if new and spare == NO_RECORD and peek32(&t.clusters[slot >> CLUSTER_SHIFT].locs) == 0:
+            spare = pool_get(&t.pool, LOCATIONS)
+            if spare == NO_RECORD:
+                err = -ENOMEM
+                break
+        lock_cluster(&t.clusters[slot >> CLUSTER_SHIFT], st)
+        if not new or spare != NO_RECORD or t.clusters[slot >> CLUSTER_SHIFT].locs:
+            err = move_locked(t, slot, old, new, &spare, &y, st)
+        spin_unlock(&t.clusters[slot >> CLUSTER_SHIFT].lock)
     tally_settle(t, &y, st)
     if spare != NO_RECORD:
         pool_put(&t.pool, LOCATIONS, spare, False)
-    if err == -EAGAIN:
-        return area_move(t, slot, old, new, st)
+    if err and new and new != old:
+        hold(to, block, st)
     if err or old == new:
         return err
     sums_add(t, &y.sums, <uint32_t>(slot >> CLUSTER_SHIFT))
-    held_add(t, old, 1)
-    held_add(t, new, -1)
     if old:
         set_owner(t, -1, old, st)
+        to = block_of(t, old, &block)
+        if to != NULL:
+            hold(to, block, st)
     if new:
         set_owner(t, slot, new, st)
     return 0

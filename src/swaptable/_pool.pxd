@@ -32,7 +32,8 @@ cdef extern from *:
     #endif
     #define TABLE_STRIDE (4096ULL * SPREAD)
     #define HALF_STRIDE (2048ULL * SPREAD)
-    #define BITS_STRIDE (64ULL * SPREAD)
+    #define BITS_STRIDE (72ULL * SPREAD)
+    #define BITS_PER 56
     /* Address space that costs nothing until it is touched. */
     static inline void *reserve(uint64_t bytes) {
         void *p = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -55,13 +56,14 @@ cdef extern from *:
         {2048, 2, 4096 * SPREAD},               /* LOCATIONS */
         {2048, 2, 4096 * SPREAD},               /* EXTENDS */
         {2048, 2, 4096 * SPREAD},               /* OWNERS */
-        {64, 64, 4096 * SPREAD},                /* BITMAPS */
+        {72, BITS_PER, 4096 * SPREAD},          /* BITMAPS */
         {1568, 41, 65536 * SPREAD},             /* PACKED */
         {544, 120, 65536 * SPREAD},             /* UNIFORM */
     };
     #endif
     """
     const uint64_t SPREAD, TABLE_STRIDE, HALF_STRIDE, BITS_STRIDE
+    const uint32_t BITS_PER
     const uint32_t HUGE_TABLES
     const int EPOCHS_HOLD
     void poison(void *p, uint64_t bytes) noexcept nogil
@@ -96,6 +98,11 @@ cdef enum:
     DEPOTS = 8
     DEPOT_SHIFT = 28        # an entry of limbo: record, depot, and whether the record must be wiped
     DIRTY = 1 << 31
+
+cdef struct bits_t:         # of BITMAPS
+    uint64_t map[8]         # a bit for each block of a cluster
+    uint32_t held           # where these are the blocks taken: the record of those that are nobody's location yet, or 0
+    uint32_t nr             # where they are blocks held: how many
 
 cdef struct depot_t:
     uint8_t *map            # NULL until the first record is asked for
@@ -161,8 +168,8 @@ cdef inline uint32_t *half_at(pool_t *p, int kind, uint32_t nr) noexcept nogil:
     return <uint32_t *>(p.depots[kind].base + nr * HALF_STRIDE)
 
 
-cdef inline uint64_t *bitmap_at(pool_t *p, uint32_t nr) noexcept nogil:
-    return <uint64_t *>(p.depots[BITMAPS].base + nr * BITS_STRIDE)
+cdef inline bits_t *bits_at(pool_t *p, uint32_t nr) noexcept nogil:
+    return <bits_t *>(p.depots[BITMAPS].base + (nr // BITS_PER) * (4096 * SPREAD) + (nr % BITS_PER) * BITS_STRIDE)
 
 
 cdef inline int depot_open(pool_t *p, int kind, uint64_t records) noexcept nogil:

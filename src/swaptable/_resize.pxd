@@ -23,6 +23,7 @@ cdef inline int64_t discard_begin(area_t *t, swap_stat_t *st) noexcept nogil:
     cdef uint32_t i = isolate(t, &t.discards, st)
     if i == NO_CLUSTER:
         return -1
+    add64(&t.discarding, CLUSTER_SLOTS)
     spin_unlock(&t.clusters[i].lock)    # it has no table and is on no list: nobody changes it
     return <int64_t>i << CLUSTER_SHIFT
 
@@ -32,6 +33,7 @@ cdef inline void discard_end(area_t *t, int64_t first, int kind, swap_stat_t *st
     lock_cluster(&t.clusters[i], st)
     cluster_move(t, i, kind, 0, st)
     spin_unlock(&t.clusters[i].lock)
+    add64(&t.discarding, -CLUSTER_SLOTS)
 
 
 cdef inline uint32_t discard_all(area_t *t, swap_stat_t *st) noexcept nogil:

@@ -62,13 +62,17 @@ cdef inline uint64_t count_of(area_t *t, cluster_t *ci, uint64_t word, unsigned 
     return extends_of(t, ci)[off] if swp_tb_count(word) == COUNT_MAX else swp_tb_count(word)
 
 
-cdef inline void hole_filled(area_t *t, uint32_t i, cluster_t *ci, uint64_t word, unsigned int off, tally_t *y) noexcept nogil:
-    """A slot gives up its location or its zero flag, whichever it has. Context: cluster lock."""
+cdef inline void hole_filled(area_t *t, uint32_t i, uint64_t word, unsigned int off, tally_t *y) noexcept nogil:
+    """A slot whose word was *word* gives up its location or its zero flag, whichever it had. Context: cluster lock.
+
+    The word has changed before the location does, so that a reader who finds none looks at the word again.
+    """
+    cdef cluster_t *ci = &t.clusters[i]
     cdef uint32_t loc = locs_of(t, ci)[off] if ci.nr_loc else 0
     if swp_tb_zero(word):
         ci.nr_zero -= 1
     elif loc:
-        poke32(&locs_of(t, ci)[off], 0)
+        store32_release(&locs_of(t, ci)[off], 0)
         ci.nr_loc -= 1
         y.homes[y.nr_homes] = loc
         y.nr_homes += 1
@@ -94,9 +98,11 @@ cdef inline void slot_clear(area_t *t, uint32_t i, uint64_t *words, unsigned int
     if swp_tb_count(word) == COUNT_MAX:
         extend_clear(t, ci, off)
     if not is_plain(ci):
-        hole_filled(t, i, ci, word, off, y)
         free = freed_word(t, i, ci, off)
-    store_relaxed(words + off, free)
+        store_relaxed(words + off, free)
+        hole_filled(t, i, word, off, y)
+    else:
+        store_relaxed(words + off, 0)
     if free == 0:
         slot_freed(ci, words, off)
         ci.count -= 1
@@ -202,14 +208,11 @@ cdef inline void apply_zero(area_t *t, uint32_t i, uint64_t *words, unsigned int
     cdef uint64_t word = words[off]
     if zero == swp_tb_zero(word):
         return
+    store_relaxed(words + off, word ^ ZERO_BIT)
+    hole_filled(t, i, word, off, y)
     if zero:
-        hole_filled(t, i, ci, word, off, y)
         ci.nr_zero += 1
         y.sums.holes += has_own(t, i)
-        store_relaxed(words + off, word | ZERO_BIT)
-    else:
-        hole_filled(t, i, ci, word, off, y)
-        store_relaxed(words + off, word & ~ZERO_BIT)
 
 
 cdef inline int apply_one(area_t *t, uint32_t i, uint64_t *words, unsigned int off, int op, uint64_t arg, uint64_t *old, tally_t *y) noexcept nogil:
@@ -382,7 +385,7 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
             holes_changed(t, i, st)
         drop_sides_locked(t, i, y)
         if ci.count < before:           # slots whose block is lent went out of use, but are not free
-            y.table = after_free(t, i, st)
+            y.table = after_free(t, i, False, st)
         elif freed and ci.flags & FLAG_BEYOND:
             y.table, y.dirty = drop_beyond(t, i, st), True
     spin_unlock(&ci.lock)
@@ -439,7 +442,7 @@ cdef inline bint step_locked(area_t *t, int64_t slot, int op, uint64_t arg, uint
         slot_freed(ci, words, off)
         ci.count -= 1
         freed[0] += 1
-        table[0] = after_free(t, i, st)
+        table[0] = after_free(t, i, False, st)
         return True
     word = stepped(words[off], op, arg) if op != OP_FREE else 0
     if word:

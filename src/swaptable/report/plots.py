@@ -73,7 +73,7 @@ def metadata(runs: Runs, ax: Any = None) -> Any:
 
 
 def extents(runs: Runs, ax: Any = None) -> Any:
-    """Runs of blocks of a folio past the end per iteration: its IOs; the axes. No line where there are no such folios."""
+    """Runs of blocks of a folio past the end per iteration: its IOs; the axes. No such folios, no line."""
     ax = _pyplot().figure().add_subplot() if ax is None else ax
     none = [name for name, rounds in runs.items() if not any(done.past for done in rounds)]
     _lines(ax, runs, "extents_per_folio", "extents a folio", without=none)
@@ -93,7 +93,8 @@ def save_thp_test(path: str | Path, runs: Runs, caption: str) -> list[Path]:
         What was run: sizes, seed, command.
     """
     path = Path(path)
-    figure, axes = _pyplot().subplots(3, 1, figsize=(7, 7.5), sharex=True, height_ratios=(2, 1, 1), layout="constrained")
+    shape = {"figsize": (7, 7.5), "height_ratios": (2, 1, 1), "layout": "constrained"}
+    figure, axes = _pyplot().subplots(3, 1, sharex=True, **shape)
     fallback(runs, axes[0]).set_xlabel("")
     metadata(runs, axes[1]).set_xlabel("")
     extents(runs, axes[2])
@@ -103,9 +104,8 @@ def save_thp_test(path: str | Path, runs: Runs, caption: str) -> list[Path]:
     table = path.with_suffix(".csv")
     with table.open("w", newline="") as out:
         rows = csv.writer(out, lineterminator="\n")
-        rows.writerow(["run", "iteration", "swpout", "fallback", "percent", "enospc", "past", "extents", "metadata"])
+        columns = ("iteration", "swpout", "fallback", "enospc", "past", "extents", "metadata")
+        rows.writerow(["run", *columns, "percent"])
         for name, rounds in runs.items():
-            for r in rounds:
-                row = [name, r.iteration, r.swpout, r.fallback, f"{r.percent:.2f}", r.enospc, r.past, r.extents, r.metadata]
-                rows.writerow(row)
+            rows.writerows([name, *(getattr(r, c) for c in columns), f"{r.percent:.2f}"] for r in rounds)
     return [path, table]
