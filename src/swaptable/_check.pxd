@@ -20,6 +20,7 @@ cdef struct census_t:
     uint64_t moved          # slots with a location
     uint64_t lent           # free slots whose block is taken
     uint64_t beyond         # slots in use that a smaller device lost
+    uint64_t beyond_clusters
     uint64_t touched_clusters
     uint64_t hole_clusters
     int64_t held            # blocks
@@ -391,6 +392,7 @@ cdef inline void count_cluster(area_t *t, uint32_t i, census_t *s) noexcept nogi
     cdef uint64_t *words = <uint64_t *>load_ptr(&t.tables[i])
     cdef uint64_t word, end = blocks_end(t)
     cdef int off
+    s.beyond_clusters += words != NULL and peek32(&t.nr_clusters) <= i < PAST_CLUSTER
     if is_packed(words):
         s.kinds[KIND_SHADOW] += CLUSTER_SLOTS
     elif words != NULL:

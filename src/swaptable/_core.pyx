@@ -116,6 +116,7 @@ cdef uint64_t table_bytes(table_t *t) noexcept nogil:
 # ---- Python
 
 ALL = 0xffffffff    # every device of a list
+PFN_LAST = PFN_MAX
 
 
 cdef enum:
@@ -726,6 +727,7 @@ cdef class SwapTable:
         """Free *nr* slots from *slot* on, whatever their count: whoever holds them gives them up.
 
         Blocks that they have elsewhere come home; a slot whose own block is lent is unusable (LENT) until it does.
+        Slots in the swap cache are pinned by whoever put them there: others give them up by `put`.
 
         Raises
         ------
@@ -1048,7 +1050,7 @@ cdef class SwapTable:
             err = area_give(area(self), &view[0], view.shape[0], &done, &st)
         add_stat(&self.stat, &st)
         if err:
-            raise_errno(err, f"location {view[done]}: not a block that was taken", done)
+            raise_errno(err, f"location {view[done]}: no block that is taken and nobody's location", done)
 
     def owners(self, locs):
         """Which slots the blocks at *locs* serve, where their devices keep owners.
@@ -1100,7 +1102,7 @@ cdef class SwapTable:
 
     # -- the size of the device, and where its free blocks lie
 
-    def resize(self, slots, mover=None, pfn=0):
+    def resize(self, slots, mover=None, pfn=PFN_LAST):
         """Let the device have *slots* blocks, the header's included, while it is in use.
 
         Growing takes effect at once. Shrinking first gives nothing more to anybody from block *slots* on, then moves
@@ -1115,7 +1117,7 @@ cdef class SwapTable:
             Copies the data of blocks *src* to blocks *dst* (uint32 locations, shape (n,)). Called without locks,
             while the slots are pinned. Left out, there is no data to copy.
         pfn : int
-            Of the folios that pin the slots meanwhile.
+            Of the folios that pin the slots meanwhile: nobody else's; by default the last.
 
         Raises
         ------
@@ -1136,7 +1138,7 @@ cdef class SwapTable:
             elif size > area(self).blocks:
                 self._grow(size)
 
-    def defrag(self, order, max_moves=None, mover=None, pfn=0):
+    def defrag(self, order, max_moves=None, mover=None, pfn=PFN_LAST):
         """Move data so that aligned runs of ``1 << order`` free blocks appear; entries stay what they are.
 
         Parameters
@@ -1284,6 +1286,38 @@ cdef class SwapTable:
         add_stat(&self.stat, &st)
         return array.view(bool)
 
+    def _move_each(self, slots, olds, news):
+        """`move` for each slot on its own; bool, which were moved. A slot that is not what it was is left alone."""
+        cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef uint32_t[::1] o = np.ascontiguousarray(olds, np.uint32)
+        cdef uint32_t[::1] n = np.ascontiguousarray(news, np.uint32)
+        cdef uint8_t[::1] ok
+        cdef Py_ssize_t k
+        cdef swap_stat_t st
+        moved = np.zeros(s.shape[0], np.uint8)
+        ok = moved
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            for k in range(s.shape[0]):
+                ok[k] = area_move(area(self), s[k], o[k], n[k], &st) == 0
+        add_stat(&self.stat, &st)
+        return moved.view(bool)
+
+    def _unpin(self, slots, words, uint64_t pfn):
+        """Take slots that `_pin` put into the swap cache out of it, with the shadows of *words*; those that are still its."""
+        cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef uint64_t[::1] w = np.ascontiguousarray(words, np.uint64)
+        cdef uint64_t now
+        cdef Py_ssize_t k
+        cdef swap_stat_t st
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            for k in range(s.shape[0]):
+                now = area_word(area(self), s[k])
+                if swp_tb_is_folio(now) and swp_tb_pfn(now) == pfn:
+                    update_one(area(self), OP_CACHE_DEL, s[k], 1, swp_tb_shadow(w[k]), NULL, &st)
+        add_stat(&self.stat, &st)
+
     def _pin(self, slots, uint64_t pfn):
         """Put swapped-out slots into the swap cache, those that can be; (bool, the words replaced)."""
         cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
@@ -1420,14 +1454,14 @@ cdef class SwapTable:
         size = t.blocks if not t.grows else listed * CLUSTER_SLOTS
         usable = load64(&t.usable) if not t.grows else size - s.kinds[KIND_BAD]
         # A batch that frees tells the device once it is done: until then others may have taken the same slots again.
-        own = min(sums.own, usable)
+        own = min(<int64_t>(sums.own - s.beyond), usable)
         blocks = min(sums.own - sums.holes + sums.taken, usable) if t.own_blocks else 0
         return {
-            "slots": size, "usable": usable, "used": own + sums.past, "free": max(<int64_t>(usable - (own - s.beyond) - s.lent), 0),
+            "slots": size, "usable": usable, "used": own + s.beyond + sums.past, "free": max(<int64_t>(usable - own - s.lent), 0),
             "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "lent": s.lent, "moved": s.moved,
             "bad": size - usable if not t.grows else s.kinds[KIND_BAD],
             "clusters": {
-                "untouched": (t.nr_clusters if not t.grows else listed) - listed,
+                "untouched": 0 if t.grows else t.nr_clusters + s.beyond_clusters - listed,
                 "free": lists.free, "discard": lists.discard, "full": lists.full, "receive": lists.receive,
                 "packed": packed_clusters(t),
                 "nonfull": list(lists.nonfull), "frag": list(lists.frag),

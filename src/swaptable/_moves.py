@@ -68,22 +68,20 @@ def relocate(
 
 def _relocate(table: Any, slots: Any, at: Any, to: Any, mover: Mover | None, pfn: int) -> np.ndarray:
     pinned, words = table._pin(slots, pfn)
-    done = np.zeros(len(slots), bool)
+    moved = np.zeros(len(slots), bool)
     try:
         # A slot that was freed and taken again may be pinned too: what it is now is what counts.
         zero = words >> np.uint64(59) & np.uint64(1) == 1
-        done = pinned & ~zero & (table.locs(slots) == at)
-        src = np.where(at[done] == 0, table._block_locs(np.where(at[done] == 0, slots[done], 0)), at[done])
+        wanted = pinned & ~zero & (table.locs(slots) == at)
+        own = at[wanted] == 0
+        src = np.where(own, table._block_locs(np.where(own, slots[wanted], 0)), at[wanted])
         if mover is not None and len(src):
-            mover(src.astype(np.uint32), to[done])
-        table.move_many(slots[done], at[done], to[done])
-    except BaseException:
-        done[:] = False
-        raise
+            mover(src.astype(np.uint32), to[wanted])
+        moved[wanted] = table._move_each(slots[wanted], at[wanted], to[wanted])
     finally:
-        table.block_free(np.concatenate([to[~done], at[done & (at != 0)]]))
-        table.cache_del_many(slots[pinned], words[pinned] >> np.uint64(1) & np.uint64(2**42 - 1))
-    return done
+        table.block_free(np.concatenate([to[~moved], at[moved & (at != 0)]]))
+        table._unpin(slots[pinned], words[pinned], pfn)
+    return moved
 
 
 def _groups(table: Any, members: np.ndarray) -> Any:

@@ -180,8 +180,10 @@ cdef inline int fence_cluster(area_t *t, uint32_t i, uint64_t end, uint64_t was,
     cdef unsigned int off = <unsigned int>(end - first) if end > first else 0
     cdef cluster_t *ci = lock_settled(t, i, False, st)
     cdef uint64_t *table = NULL
+    cdef bint waits
     if ci == NULL:
         return -ENOMEM
+    waits = ci.list == LIST_DISCARD
     if t.tables[i] == NULL and ci.nr_taken == 0 and off == 0:
         f.blocks += CLUSTER_SLOTS
         forget_cluster(t, i, st)
@@ -201,7 +203,23 @@ cdef inline int fence_cluster(area_t *t, uint32_t i, uint64_t end, uint64_t was,
     spin_unlock(&ci.lock)
     if table != NULL:
         pool_put_table(&t.pool, table, True)
+    if waits:
+        wait_for_discard(t, first, end, st)
     return 0
+
+
+cdef inline void wait_for_discard(area_t *t, uint64_t first, uint64_t end, swap_stat_t *st) noexcept nogil:
+    """What is left of a cluster that was to be discarded is discarded by run. Context: no locks."""
+    cdef uint64_t[CLUSTER_SLOTS] blocks
+    cdef int64_t n = 0
+    while first < end:
+        if take_this(t, first, st):
+            taken_add(t, 1, loc_of(t, first))
+            blocks[n] = first
+            n += 1
+        first += 1
+    if n and not discard_later(t, blocks, n):
+        give_device(t, blocks, n, True, st)
 
 
 cdef inline int fence(area_t *t, uint64_t end, swap_stat_t *st) noexcept nogil:
@@ -286,8 +304,11 @@ cdef inline void fenced(area_t *t, uint64_t was, swap_stat_t *st) noexcept nogil
 
 # ---- more blocks
 
-cdef inline void open_slots_of(area_t *t, uint32_t i, uint64_t was, uint64_t end, const int64_t *bad, int64_t nr_bad, swap_stat_t *st) noexcept nogil:
-    """Give a cluster with a table its slots from block *was* to *end*, but for bad ones. Context: cluster lock."""
+cdef inline uint64_t *open_slots_of(area_t *t, uint32_t i, uint64_t was, uint64_t end, const int64_t *bad, int64_t nr_bad, swap_stat_t *st) noexcept nogil:
+    """Give a cluster with a table its slots from block *was* to *end*, but for bad ones. Context: cluster lock.
+
+    Return: the table, if the cluster no longer needs it.
+    """
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *words = t.tables[i]
     cdef uint64_t slot
@@ -304,8 +325,7 @@ cdef inline void open_slots_of(area_t *t, uint32_t i, uint64_t was, uint64_t end
     if ci.flags & FLAG_BEYOND and <uint64_t>(i + 1) << CLUSTER_SHIFT <= end:
         ci.flags &= ~FLAG_BEYOND
     holes_changed(t, i, st)
-    if ci.count < before and ci.list == LIST_FULL:
-        cluster_move(t, i, LIST_NONFULL, ci.order, st)
+    return after_free(t, i, True, st) if ci.count < before else NULL
 
 
 cdef inline bint has_bad(uint32_t i, uint64_t end, const int64_t *bad, int64_t nr_bad) noexcept nogil:
@@ -341,10 +361,11 @@ cdef inline int grow_cluster(area_t *t, uint32_t i, uint64_t was, uint64_t end, 
         store_ptr(&t.tables[i], table)
         ci.count, ci.any_free, ci.all_free = CLUSTER_SLOTS, 0, 0
         cluster_move(t, i, LIST_FULL, 0, st)
-        open_slots_of(t, i, <uint64_t>i << CLUSTER_SHIFT, end, bad, nr_bad, st)
-    else:
-        open_slots_of(t, i, was, end, bad, nr_bad, st)
+        was = <uint64_t>i << CLUSTER_SHIFT
+    table = open_slots_of(t, i, was, end, bad, nr_bad, st)
     spin_unlock(&ci.lock)
+    if table != NULL:
+        pool_put_table(&t.pool, table, False)
     return 0
 
 
