@@ -15,7 +15,9 @@ from time import perf_counter
 
 from .measure import REPEATS, Row
 
-MODULES = {"scalar": "a", "lookup": "b", "alloc": "c1-c4", "churn": "c5 c6", "threads": "c7", "memory": "m"}
+MODULES = {
+    "scalar": "a", "lookup": "b", "alloc": "c1-c4", "churn": "c5 c6", "threads": "c7", "memory": "m", "locations": "l",
+}  # fmt: skip
 QUICK_REPEATS = 3
 
 

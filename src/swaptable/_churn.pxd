@@ -15,6 +15,7 @@ cdef struct work_t:
     int64_t n
     int64_t done
     int64_t failures
+    bint contiguous         # past the end, where the kernel's search fails
 
 cdef int churn_run(table_t *t, work_t *w, int cpu, swap_stat_t *st) noexcept nogil
 cdef int fill_run(table_t *t, work_t *w, int cpu, int64_t room, swap_stat_t *st) noexcept nogil

@@ -8,7 +8,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.string cimport memset
 
 from swaptable._atomic cimport load_ptr, prefetch_read, prefetch_write, spin_lock, spin_unlock, store_relaxed, swap_stat_t
-from swaptable._core cimport SwapTable, table_alloc, table_free, table_t, table_usable, table_used
+from swaptable._core cimport SwapTable, table_alloc, table_alloc_contiguous, table_free, table_t, table_usable, table_used
 from swaptable.designs._design cimport Design
 
 from typing import NamedTuple
@@ -40,6 +40,12 @@ class Churned(NamedTuple):
 
 # ---- kernels
 
+cdef inline int alloc_one(table_t *t, work_t *w, int order, int cpu, int64_t *slot, swap_stat_t *st) noexcept nogil:
+    if w.contiguous:
+        return table_alloc_contiguous(t, order, cpu, 0, 0, slot, st)
+    return table_alloc(t, order, cpu, 0, 0, slot, st)
+
+
 cdef inline int replace(table_t *t, work_t *w, int64_t v, int cpu, swap_stat_t *st) noexcept nogil:
     """Free live run *v* and allocate its successor. Return: 0 (without room too) or -errno."""
     cdef int err = 0
@@ -49,7 +55,7 @@ cdef inline int replace(table_t *t, work_t *w, int64_t v, int cpu, swap_stat_t *
             return err
     if w.wanted != NULL:
         w.orders[v] = w.wanted[w.done]
-    err = table_alloc(t, w.orders[v], cpu, 0, 0, &w.slots[v], st)
+    err = alloc_one(t, w, w.orders[v], cpu, &w.slots[v], st)
     if err == -ENOSPC:
         w.slots[v] = NO_SLOT
         w.failures += 1
@@ -86,7 +92,7 @@ cdef int fill_run(table_t *t, work_t *w, int cpu, int64_t room, swap_stat_t *st)
     while w.done < w.n and room > 0:
         w.slots[w.done] = NO_SLOT
         if <int64_t>1 << w.orders[w.done] <= room:
-            err = table_alloc(t, w.orders[w.done], cpu, 0, 0, &w.slots[w.done], st)
+            err = alloc_one(t, w, w.orders[w.done], cpu, &w.slots[w.done], st)
             if err == 0:
                 room -= <int64_t>1 << w.orders[w.done]
             elif err == -ENOSPC:
@@ -193,7 +199,7 @@ def victims(runs, n, kind="random", seed=0):
     raise_errno(EINVAL, f"kind {kind!r}: expected 'random' or 'fifo'")
 
 
-def churn(SwapTable table, live, victims, orders=None, cpu=0):
+def churn(SwapTable table, live, victims, orders=None, cpu=0, contiguous=False):
     """Free live runs and allocate their successors, strictly one pair after another, without the GIL.
 
     Parameters
@@ -207,6 +213,8 @@ def churn(SwapTable table, live, victims, orders=None, cpu=0):
         The successors'; by default the victims' own.
     cpu : int
         Whose cursors.
+    contiguous : bool
+        Past the end, where the kernel's search fails.
 
     Returns
     -------
@@ -235,6 +243,7 @@ def churn(SwapTable table, live, victims, orders=None, cpu=0):
     v = _indices(victims, w.n)
     w.n = v.shape[0]
     w.victims = &v[0] if w.n else NULL
+    w.contiguous = contiguous
     if orders is not None:
         wanted = _orders_array(orders, w.n)
         w.wanted = &wanted[0] if w.n else NULL
@@ -244,7 +253,7 @@ def churn(SwapTable table, live, victims, orders=None, cpu=0):
     return _result(&w, &st, err, "free")
 
 
-def fill(SwapTable table, orders, cpu=0, room=None):
+def fill(SwapTable table, orders, cpu=0, room=None, contiguous=False):
     """Allocate runs one by one, without the GIL.
 
     Parameters
@@ -255,6 +264,8 @@ def fill(SwapTable table, orders, cpu=0, room=None):
         Whose cursors.
     room : int, optional
         Stop when this many slots are allocated; a run too large for what is left is passed over.
+    contiguous : bool
+        Past the end, where the kernel's search fails.
 
     Returns
     -------
@@ -267,6 +278,7 @@ def fill(SwapTable table, orders, cpu=0, room=None):
     cdef int err, c = _cpu(table, cpu)
     live = Live(np.full(len(orders), NO_SLOT), _orders_array(orders, len(orders)))
     _opened(live, &w)
+    w.contiguous = contiguous
     memset(&st, 0, sizeof(st))
     with nogil:
         err = fill_run(table.t, &w, c, most, &st)
