@@ -18,7 +18,12 @@ cdef extern from *:
     #define PAST_SLOT 0x100000000ULL        /* the first slot past the end, of any device */
     #define PACKED_TAG (1ULL << 63)         /* in a table's pointer: a packed record's number */
     #define UNIFORM_TAG (1ULL << 62)
+    /* By LIST_*: which of the lists of an area, which lie side by side, and whether there is one for each order. */
+    static const uint8_t LIST_AT[12] = {0, 0, 0, 1, 2, 3, 13, 23, 24, 25, 35, 36};
+    static const uint8_t LIST_ORDER[12] = {0, 0, 0, 0, 0, 15, 15, 0, 0, 15, 0, 0};
     """
+    const uint8_t LIST_AT[12]
+    const uint8_t LIST_ORDER[12]
     const uint64_t MAX_SLOTS, PAST_SLOT, PACKED_TAG, UNIFORM_TAG
 
 cdef extern from "<stdlib.h>":
@@ -96,7 +101,9 @@ cdef struct area_t:
     # under list_lock
     uint8_t list_lock
     uint32_t fresh          # clusters from here on were never used: the head of the free list
-    list_t free_list
+    uint64_t lists_taken    # how often this lock was taken, and found taken, by anybody
+    uint64_t lists_waited
+    list_t free_list        # the first of those that LIST_AT counts
     list_t full
     list_t discards
     list_t nonfull[ORDERS]
@@ -113,8 +120,6 @@ cdef struct area_t:
     uint32_t *discard_runs  # of blocks that came home and wait for `run_discard`: first, number
     int64_t nr_discard_runs
     int64_t max_discard_runs
-    uint64_t lists_taken    # how often this lock was taken, and found taken, by anybody
-    uint64_t lists_waited
     uint64_t *touched       # bit per page of the cluster array
     uint64_t touched_bytes  # of cluster array and table pointers
     uint32_t touched_map    # bit per page of `touched`
@@ -251,25 +256,8 @@ cdef inline void list_del(area_t *t, list_t *l, uint32_t i) noexcept nogil:
 
 
 cdef inline list_t *list_of(area_t *t, int kind, int order) noexcept nogil:
-    if kind == LIST_NONFULL:
-        return &t.nonfull[order]
-    if kind == LIST_FRAG:
-        return &t.frag[order]
-    if kind == LIST_FULL:
-        return &t.full
-    if kind == LIST_FREE:
-        return &t.free_list
-    if kind == LIST_DISCARD:
-        return &t.discards
-    if kind == LIST_RECEIVE:
-        return &t.receive
-    if kind == LIST_RECEIVED:
-        return &t.received
-    if kind == LIST_PAST:
-        return &t.past[order]
-    if kind == LIST_PAST_FULL:
-        return &t.past_full
-    return &t.past_free if kind == LIST_PAST_FREE else NULL
+    """The list of a kind, and of an order where there is one for each. No branches: both ways of a pair come equally often."""
+    return &t.free_list + LIST_AT[kind] + (order & LIST_ORDER[kind]) if kind > LIST_NONE else NULL
 
 
 cdef inline void lock_lists(area_t *t, swap_stat_t *st) noexcept nogil:

@@ -134,20 +134,27 @@ cdef inline uint64_t *after_free(area_t *t, uint32_t i, bint clean, swap_stat_t 
     Return: the table it no longer needs.
     """
     cdef cluster_t *ci = &t.clusters[i]
+    if likely(ci.count != 0 and ci.list == LIST_NONFULL, 1):
+        return NULL
+    return relocate_freed(t, i, clean, st)
+
+
+cdef inline uint64_t *relocate_freed(area_t *t, uint32_t i, bint clean, swap_stat_t *st) noexcept nogil:
+    cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *table = NULL
     cdef int order = ci.order
     if ci.count == 0:
         table = t.tables[i]
         store_ptr(&t.tables[i], NULL)
-        if i < PAST_CLUSTER:
-            ci.order = 0
-        cluster_move(t, i, LIST_PAST_FREE if i >= PAST_CLUSTER else LIST_DISCARD if t.discard and not clean else LIST_FREE, order, st)
         ci.order = 0
-    elif i >= PAST_CLUSTER:
-        if ci.list == LIST_PAST_FULL:
-            cluster_move(t, i, LIST_PAST, order, st)
-    elif ci.list != LIST_NONFULL:
+        if i < PAST_CLUSTER:
+            cluster_move(t, i, LIST_DISCARD if t.discard and not clean else LIST_FREE, order, st)
+        else:
+            cluster_move(t, i, LIST_PAST_FREE, order, st)
+    elif i < PAST_CLUSTER:
         cluster_move(t, i, LIST_NONFULL, order, st)
+    elif ci.list == LIST_PAST_FULL:
+        cluster_move(t, i, LIST_PAST, order, st)
     return table
 
 
