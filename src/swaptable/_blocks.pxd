@@ -594,8 +594,19 @@ cdef inline void blocks_home(area_t *any, const uint32_t *locs, int64_t n, swap_
 
 cdef inline void release(area_t *t, const uint64_t *blocks, int64_t n, swap_stat_t *st) noexcept nogil:
     """Blocks whose data is needed no longer: free, or first to be discarded. Context: no locks."""
+    cdef int64_t k
+    for k in range(n if t.discard and t.keep_owners else 0):
+        forget_owner(&t.clusters[blocks[k] >> CLUSTER_SHIFT], t, blocks[k] & (CLUSTER_SLOTS - 1), st)
     if not (t.discard and discard_later(t, blocks, n)):
         give_device(t, blocks, n, False, st)
+
+
+cdef inline void forget_owner(cluster_t *ci, area_t *t, unsigned int off, swap_stat_t *st) noexcept nogil:
+    """A block that waits for its discard is nobody's. Context: no locks."""
+    lock_cluster(ci, st)
+    if ci.owners:
+        half_at(&t.pool, OWNERS, ci.owners)[off] = 0
+    spin_unlock(&ci.lock)
 
 
 cdef inline bint discard_later(area_t *t, const uint64_t *blocks, int64_t n) noexcept nogil:
