@@ -325,6 +325,9 @@ cdef inline int64_t take_from(area_t *t, uint32_t i, int source, int64_t n, uint
             spare[0] = NO_RECORD
         if ci.bits:
             got = take_map(t, i, source, map, n, out)
+        if ci.bits and ci.nr_taken == 0:        # nothing to take: its holes are beyond the device, or others were first
+            spare[0] = ci.bits
+            poke32(&ci.bits, 0)
         after_take(t, i, st)
     spin_unlock(&ci.lock)
     st.words += got
