@@ -133,6 +133,17 @@ def bytes_packed(uniform: bool) -> float:
     return table.memory()["total"] / slots
 
 
+def bytes_ghost(live: int) -> float:
+    """Bytes of a ghost for each slot in use, with *live* of the 512 slots of every cluster in use."""
+    slots = 1 << 20
+    table = swaptable.SwapTable(slots=None, header=False)
+    every = table.alloc_many(slots).reshape(-1, 512)
+    if live < 512:
+        table.free_many(every[:, live:].ravel())
+    table.trim()
+    return table.memory()["total"] / (slots // 512 * live)
+
+
 def rows(repeats: int = REPEATS) -> list[Row]:
     """Locations, and what they are held against."""
     lookups = interleave(lookup_cases(BIG), repeats)
@@ -154,6 +165,8 @@ def rows(repeats: int = REPEATS) -> list[Row]:
         del space, front, back
     found.append(Row("l5", "packed cold clusters", bytes_packed(False), "B/slot", gate=3.3))
     found.append(Row("l5 uniform", "uniform ones", bytes_packed(True), "B/slot", gate=1.3))
+    found.append(Row("l8", "a ghost, every cluster full", bytes_ghost(512), "B/slot"))
+    found.append(Row("l8 sparse", "a ghost, one live slot a cluster", bytes_ghost(1), "B/slot"))
     for size, slots in SIZES.items():
         series = interleave(folio_cases(slots), repeats)
         found.append(against(series, "past the end", "ordinary", "l6", f"order-4 alloc past the end at 97 %, {size}", 10))
@@ -202,6 +215,13 @@ class Bytes:
     def track_uniform(self) -> float:
         return bytes_packed(True)
 
+    def track_ghost_full(self) -> float:
+        return bytes_ghost(512)
+
+    def track_ghost_one_a_cluster(self) -> float:
+        return bytes_ghost(1)
+
+    track_ghost_full.unit = track_ghost_one_a_cluster.unit = "bytes/slot in use"
     track_moved.unit = track_moved_with_owners.unit = track_packed.unit = track_uniform.unit = "bytes/slot"
     track_receiver.unit = "bytes/block"
 

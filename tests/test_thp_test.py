@@ -43,6 +43,25 @@ def test_fallback_is_the_kernels(mode):
     compare(mode, seed=1)
 
 
+@pytest.mark.parametrize("mode", KERNEL)
+def test_no_folio_is_split_while_blocks_are_free(mode):
+    """Contiguous: the same work without one fallback; want of blocks would be counted apart, and there is none here."""
+    options = KERNEL[mode][0]
+    rounds = thp_test(seed=1, contiguous=True, **options)
+    assert sum(r.fallback for r in rounds) == 0
+    assert sum(r.enospc for r in rounds) == 0
+    if percent(thp_test(seed=1, **options)) > 1:
+        assert sum(r.past for r in rounds) > 100
+        assert 1 <= sum(r.extents for r in rounds) / sum(r.past for r in rounds) <= 16
+
+
+def test_want_of_blocks_is_counted_apart():
+    """More memory than swap: what does not fit is no fallback."""
+    rounds = thp_test(seed=1, contiguous=True, no_large_swapin=True, device=32 * MIB, memory=36 * MIB, iterations=5)
+    assert sum(r.enospc for r in rounds) > 0
+    assert sum(r.fallback for r in rounds) == 0
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [2, 3, 4])
 @pytest.mark.parametrize("mode", KERNEL)

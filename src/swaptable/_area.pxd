@@ -120,7 +120,8 @@ cdef struct area_t:
     uint32_t *discard_runs  # of blocks that came home and wait for `run_discard`: first, number
     int64_t nr_discard_runs
     int64_t max_discard_runs
-    uint64_t *touched       # bit per page of the cluster array
+    uint64_t *touched       # bit per page of the cluster array, but for the first word below and past the end
+    uint64_t[2] touched_first   # those: a small device has no more
     uint64_t touched_bytes  # of cluster array and table pointers
     uint32_t touched_map    # bit per page of `touched`
     uint8_t pad1[64]
@@ -305,17 +306,25 @@ cdef inline uint32_t isolate(area_t *t, list_t *l, swap_stat_t *st) noexcept nog
     return i
 
 
+cdef inline uint64_t *touched_word(area_t *t, uint32_t page) noexcept nogil:
+    """Where the bit of a page of the cluster array is."""
+    if page >> 6 == 0:
+        return &t.touched_first[0]
+    return &t.touched_first[1] if page >> 6 == PAST_CLUSTER >> 12 else &t.touched[page >> 6]
+
+
 cdef inline void touch_locked(area_t *t, uint32_t i) noexcept nogil:
     """Count the memory of cluster *i*'s structure and table pointer. Context: list lock."""
     cdef uint32_t page = i >> 6
-    cdef uint64_t word
-    poke32(&t.touched_map, t.touched_map | 1u << (page >> 15))
-    word = t.touched[page >> 6]
+    cdef uint64_t *at = touched_word(t, page)
+    cdef uint64_t word = at[0]
+    if at == &t.touched[page >> 6]:
+        poke32(&t.touched_map, t.touched_map | 1u << (page >> 15))
     if word >> (page & 63) & 1 == 0:
         t.touched_bytes += 4096
         if word >> (page & 56) & 255 == 0:      # 8 pages of structures share one page of pointers
             t.touched_bytes += 4096
-        store_relaxed(&t.touched[page >> 6], word | <uint64_t>1 << (page & 63))
+        store_relaxed(at, word | <uint64_t>1 << (page & 63))
 
 
 cdef inline uint32_t isolate_fresh(area_t *t, swap_stat_t *st) noexcept nogil:
@@ -442,12 +451,14 @@ cdef inline void lists_init(area_t *t) noexcept nogil:
 cdef inline uint32_t next_touched(area_t *t, uint32_t i) noexcept nogil:
     """The first cluster from *i* on whose structure may have been used; NO_CLUSTER when there is none."""
     cdef uint32_t page = i >> 6
+    cdef uint64_t *at
     cdef uint64_t word
     while page < ALL_CLUSTERS >> 6:
-        if page & 32767 == 0 and peek32(&t.touched_map) >> (page >> 15) & 1 == 0:
-            page += 32768
+        at = touched_word(t, page)
+        if at == &t.touched[page >> 6] and peek32(&t.touched_map) >> (page >> 15) & 1 == 0:
+            page = (page | 32767) + 1
             continue
-        word = load_relaxed(&t.touched[page >> 6]) >> (page & 63)
+        word = load_relaxed(at) >> (page & 63)
         if word & 1:
             return max(i, page << 6)
         page = page + <uint32_t>ctz64(word) if word else (page | 63) + 1
@@ -563,7 +574,7 @@ cdef inline void place_bad(area_t *t) noexcept nogil:
     cdef swap_stat_t st
     memset(&st, 0, sizeof(st))
     for page in range((t.nr_clusters >> 6) + 1):
-        word = t.touched[page >> 6] >> (page & 63)
+        word = touched_word(t, page)[0] >> (page & 63)
         if word & 1 == 0:
             continue
         for i in range(page << 6, min(t.nr_clusters, (page + 1) << 6)):

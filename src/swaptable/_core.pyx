@@ -1555,8 +1555,8 @@ cdef class BlockSpace:
     >>> slot = ssd.alloc()
     >>> home, = hdd.block_alloc(1)
     >>> ssd.move(slot, 0, home)
-    >>> [int(at[0]) for at in ssd.resolve([slot])]
-    [1, 512]
+    >>> [int(at[0]) for at in ssd.resolve([slot])]     # table 1 of the space, block 1
+    [1, 1]
     """
 
     cdef space_t *s

@@ -65,16 +65,18 @@ cdef inline void untouch_locked(area_t *t, uint32_t begin, uint32_t end) noexcep
     Context: list lock. Pages that others share stay; a page that goes takes the locks of its clusters with it.
     """
     cdef uint32_t page = (begin + 63) >> 6, i, group
+    cdef uint64_t *at
     for i in range(begin, min(end, page << 6)):
         memset(<uint8_t *>&t.clusters[i] + 1, 0, sizeof(cluster_t) - 1)
         spin_unlock(&t.clusters[i].lock)
     while page << 6 < end:
-        if t.touched[page >> 6] >> (page & 63) & 1:
+        at = touched_word(t, page)
+        if at[0] >> (page & 63) & 1:
             give_back(&t.clusters[page << 6], 4096)
-            store_relaxed(&t.touched[page >> 6], t.touched[page >> 6] & ~(<uint64_t>1 << (page & 63)))
+            store_relaxed(at, at[0] & ~(<uint64_t>1 << (page & 63)))
             t.touched_bytes -= 4096
             group = page & ~7u
-            if t.touched[group >> 6] >> (group & 56) & 255 == 0:
+            if at[0] >> (group & 56) & 255 == 0:
                 give_back(&t.tables[group << 6], 4096)
                 t.touched_bytes -= 4096
         page += 1

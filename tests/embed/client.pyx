@@ -1,8 +1,8 @@
 # A client in Cython: the kernels on a table that Python made, from threads that hold no GIL.
 # Cimports the public names of the package, as an embedder would.
 # Used by test_embed.py, which compiles it against the installed package.
-from libc.errno cimport ENOENT
-from libc.stdint cimport int64_t, uint64_t
+from libc.errno cimport ENOENT, ESTALE
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from swaptable cimport (
@@ -24,13 +24,16 @@ from swaptable cimport (
     swp_tb_shadow,
     swp_tb_zero,
     table_alloc,
+    table_alloc_contiguous,
     table_bytes,
     table_cache_add,
     table_cache_del,
     table_writeout,
     table_dup,
     table_free,
+    table_move,
     table_put,
+    table_resolve,
     table_t,
     table_usable,
     table_used,
@@ -95,3 +98,28 @@ def state(SwapTable table):
 def kind(uint64_t word):
     """What *word* is, by the leaf."""
     return swp_tb_kind(word)
+
+
+def past_the_end(SwapTable table, int order):
+    """A folio that the kernel's search has no room for: its first slot, then device and block of the last."""
+    cdef swap_stat_t st
+    cdef int64_t slot = -1, block
+    cdef int32_t device
+    cdef int err
+    memset(&st, 0, sizeof(st))
+    with nogil:
+        err = table_alloc_contiguous(table.t, order, 0, 5, 1, &slot, &st)
+        if err == 0:
+            err = table_resolve(table.t, slot + (1 << order) - 1, &device, &block)
+    return err or (slot, device, block)
+
+
+def move(SwapTable table, int64_t slot, uint32_t old, uint32_t new):
+    """0, or the error of a move."""
+    cdef swap_stat_t st
+    memset(&st, 0, sizeof(st))
+    return table_move(table.t, slot, old, new, &st)
+
+
+def stale():
+    return -ESTALE

@@ -1,6 +1,7 @@
 # The C face of the core, from an extension module that is compiled here against the installed package.
 # Imports the package, and Cython, setuptools and a C compiler where they are.
 # Used by pytest.
+import errno
 import importlib.util
 import re
 import shutil
@@ -98,3 +99,18 @@ def test_every_public_name_has_a_client():
     assert not {name for name in public if not re.search(rf"\b{name}\b", body)}
     kernels = set(re.findall(r"\b(table_\w+)\(", (PACKAGE / "_core.pxd").read_text()))
     assert kernels <= public
+
+
+def test_a_folio_past_the_end_and_a_move(client):
+    table = SwapTable(slots=1024)
+    table.alloc_many(1023)
+    table.free_many([9, 40])
+    slot, device, block = client.past_the_end(table, 1)
+    assert (slot, device, block) == (2**32, 0, 40)
+    assert client.past_the_end(table, 1) == -errno.ENOSPC
+    table.free(100)
+    (new,) = table.block_alloc(1).tolist()
+    assert client.move(table, 2**32, 0, new) == client.stale()
+    assert client.move(table, 2**32, table.loc(2**32), new) == 0
+    assert table.resolve([2**32])[1].tolist() == [100]
+    table.check()

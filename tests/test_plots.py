@@ -1,0 +1,62 @@
+# Plots: what is drawn, the files, and the CSV beside them.
+# Imports the package; skips where matplotlib is not installed.
+# Used by pytest.
+import csv
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from swaptable.cli import main
+from swaptable.thp_test import thp_test
+
+pytest.importorskip("matplotlib")
+plots = pytest.importorskip("swaptable.report.plots")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    options = {"iterations": 4, "seed": 1, "no_large_swapin": True}
+    return {"search": thp_test(**options), "past": thp_test(contiguous=True, **options)}
+
+
+def test_lines_are_the_results(runs):
+    ax = plots.fallback(runs)
+    assert [line.get_label() for line in ax.lines] == ["search", "past"]
+    assert list(ax.lines[0].get_ydata()) == [done.percent for done in runs["search"]]
+    assert set(ax.lines[1].get_ydata()) == {0.0}
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("iteration", "fallback, %")
+
+
+def test_axes_of_the_callers_are_drawn_on_and_returned(runs):
+    ax = plots.metadata(runs)
+    assert plots.extents({"past": runs["past"]}, ax=ax) is ax
+    assert len(ax.lines) == 3
+
+
+def test_a_run_without_folios_past_the_end_has_no_extents(runs):
+    (line,) = plots.extents(runs).lines
+    assert line.get_label() == "past"
+    assert line.get_color() == plots.COLOURS[1]  # of the same run in the other pictures
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_files(runs, tmp_path, ending):
+    picture, table = plots.save_thp_test(tmp_path / f"x.{ending}", runs, "how it was made")
+    assert picture.stat().st_size > 1000
+    rows = list(csv.DictReader(table.open()))
+    assert [row["run"] for row in rows] == ["search"] * 4 + ["past"] * 4
+    assert [int(row["fallback"]) for row in rows[:4]] == [done.fallback for done in runs["search"]]
+    if ending == "svg":
+        ET.parse(picture)
+
+
+def test_the_command(tmp_path, capsys):
+    picture = tmp_path / "fallback.svg"
+    assert main(["thp-test", "-n", "--iterations", "2", "--plot", str(picture)]) == 0
+    assert capsys.readouterr().out.split() == [str(picture), str(picture.with_suffix(".csv"))]
+    assert picture.exists()
+
+
+def test_an_ending_that_is_no_picture(tmp_path, capsys):
+    assert main(["thp-test", "--iterations", "1", "--plot", str(tmp_path / "x.doc")]) == 2
+    assert "doc" in capsys.readouterr().err
