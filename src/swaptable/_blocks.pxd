@@ -325,6 +325,9 @@ cdef inline int64_t take_from(area_t *t, uint32_t i, int source, int64_t n, uint
             spare[0] = NO_RECORD
         if ci.bits:
             got = take_map(t, i, source, map, n, out)
+        if ci.bits and ci.nr_taken == 0:        # nothing to take: its holes are beyond the device, or others were first
+            spare[0] = ci.bits
+            poke32(&ci.bits, 0)
         after_take(t, i, st)
     spin_unlock(&ci.lock)
     st.words += got
@@ -471,7 +474,7 @@ cdef inline int blocks_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st
         return -ENOSPC
     got = take_reserved(t, n, out, st)
     if got < n:
-        blocks_home(t, out, got, st)
+        blocks_home(t, out, got, False, st)
         return -ENOSPC
     sort_locs(out, n)
     return 0
@@ -518,8 +521,8 @@ cdef inline uint64_t *after_give(area_t *t, uint32_t i, unsigned int before, bin
         return after_free(t, i, clean, st) if ci.count < before else NULL
     if ci.list == LIST_NONE:        # about to get its table
         return NULL
-    if ci.nr_taken == 0:
-        cluster_move(t, i, LIST_DISCARD if t.discard and not clean else LIST_FREE, 0, st)
+    if ci.nr_taken == 0:                # without a table since it was free: each block was discarded on its way home
+        cluster_move(t, i, LIST_FREE, 0, st)
     elif ci.list == LIST_RECEIVED:
         cluster_move(t, i, LIST_RECEIVE, 0, st)
     return NULL
@@ -571,8 +574,11 @@ cdef inline int64_t give_device(area_t *t, const uint64_t *blocks, int64_t n, bi
     return k
 
 
-cdef inline void blocks_home(area_t *any, const uint32_t *locs, int64_t n, swap_stat_t *st) noexcept nogil:
-    """Give back blocks of any device of *any*'s space; those of one that has gone are nobody's. Context: no cluster or list lock."""
+cdef inline void blocks_home(area_t *any, const uint32_t *locs, int64_t n, bint written, swap_stat_t *st) noexcept nogil:
+    """Give back blocks of any device of *any*'s space; those of one that has gone are nobody's. Context: no cluster or list lock.
+
+    Blocks that were not *written* since they were taken need no discard.
+    """
     cdef uint64_t[CLUSTER_SLOTS] blocks
     cdef uint64_t block
     cdef int64_t k = 0, m
@@ -587,8 +593,10 @@ cdef inline void blocks_home(area_t *any, const uint32_t *locs, int64_t n, swap_
                 break
             blocks[m] = block
             m += 1
-        if t != NULL:
+        if t != NULL and written:
             release(t, blocks, m, st)
+        elif t != NULL:
+            give_device(t, blocks, m, True, st)
         k += m
 
 

@@ -91,6 +91,11 @@ def _groups(table: Any, members: np.ndarray) -> Any:
         yield tables[m], members == m
 
 
+def _cold(table: Any, slots: np.ndarray) -> np.ndarray:
+    """Which slots are swapped out now: no block is taken for the others, which on a device that discards would wait."""
+    return table.words(slots) & np.uint64(1) == 1
+
+
 # ---- a smaller device
 
 
@@ -124,6 +129,8 @@ def _clear(table: Any, blocks: int, was: int, mover: Mover | None, pfn: int) -> 
     """One pass over what is beyond the fence: (whether anything moved, blocks that are left)."""
     moved = False
     for one, slots, at in _in_the_way(table, blocks, was):
+        cold = _cold(one, slots)
+        slots, at = slots[cold], at[cold]
         to = table.block_alloc(len(slots))
         slots, at = slots[: len(to)], at[: len(to)]
         moved = bool(relocate(one, slots, at, to, mover, pfn).any()) or moved
@@ -212,6 +219,8 @@ def _execute(
         work += [(one, slots[which], locs[which]) for one, which in _groups(table, members)]
     moves = 0
     for one, slots, at in work:
+        cold = _cold(one, slots)
+        slots, at = slots[cold], at[cold]
         to, dst = dst[: len(slots)], dst[len(slots) :]
         to = to[table._take_these(to)]
         n = len(to)

@@ -245,7 +245,7 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
         return False
     slot = past_run(t, r.order, word, locs, st)
     if slot < 0:
-        blocks_home(t, locs, nr, st)
+        blocks_home(t, locs, nr, False, st)
         return False
     if t.keep_owners:
         for k in range(nr):
@@ -276,7 +276,7 @@ cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *
         for k in range(part):
             block_of(t, out[got + k], &block)
             if not hold(t, block, st):
-                blocks_home(t, out + got + k, part - k, st)
+                blocks_home(t, out + got + k, part - k, False, st)
                 n = got + k
                 part = k
                 break

@@ -289,6 +289,7 @@ cdef inline void fenced(area_t *t, uint64_t was, swap_stat_t *st) noexcept nogil
     cdef uint64_t slots = t.blocks
     cdef uint32_t i
     cdef uint64_t *table
+    was = max(was, t.slots)     # what an earlier resize left in use is still there
     for i in range(<uint32_t>(t.blocks >> CLUSTER_SHIFT), <uint32_t>((was + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT)):
         if load_ptr(&t.tables[i]) == NULL:
             continue

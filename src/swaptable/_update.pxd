@@ -48,7 +48,7 @@ cdef inline void tally_settle(area_t *t, tally_t *y, swap_stat_t *st) noexcept n
     y.extend = y.locs = 0
     if y.nr_homes:
         sort_locs(y.homes, y.nr_homes)
-        blocks_home(t, y.homes, y.nr_homes, st)
+        blocks_home(t, y.homes, y.nr_homes, True, st)
         y.nr_homes = 0
 
 
