@@ -135,7 +135,7 @@ class Table:
         return i
 
     def _is_on(self, i: int, lists: list[list[int]]) -> bool:
-        return any(self.clusters[i].home is one for one in lists)
+        return i in self.clusters and any(self.clusters[i].home is one for one in lists)  # trim() may have forgotten it
 
     # -- allocation
 

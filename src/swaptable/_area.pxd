@@ -377,14 +377,22 @@ cdef inline sums_t sums_of(area_t *t) noexcept nogil:
 
 cdef inline int64_t used_of(area_t *t) noexcept nogil:
     """Slots in use, past the end too."""
-    cdef sums_t s = sums_of(t)
-    return s.own + s.past
+    cdef int64_t used = 0
+    cdef int i
+    for i in range(PARTS):
+        used += load64(&t.used[i].nr.own)
+    for i in range(PARTS if peek32(&t.past_fresh) else 0):
+        used += load64(&t.used[i].nr.past)
+    return used
 
 
 cdef inline int64_t blocks_of(area_t *t) noexcept nogil:
     """Blocks in use: what fullness goes by. Of a ghost, slots."""
-    cdef sums_t s = sums_of(t)
-    return s.own - s.holes + s.taken
+    cdef int64_t used = 0
+    cdef int i
+    for i in range(PARTS):
+        used += load64(&t.used[i].nr.own) - load64(&t.used[i].nr.holes) + load64(&t.used[i].nr.taken)
+    return used
 
 
 cdef inline void after_count(area_t *t, int64_t change) noexcept nogil:

@@ -18,16 +18,18 @@ cdef extern from *:
     #endif
     /* Test and test-and-set; a holder that was preempted gets the CPU by our yield.
        Returns how often the lock was found taken, so that waiting can be counted. */
-    static inline uint32_t spin_lock(uint8_t *lock) {
-        uint32_t waits = 0, spins = 0;
-        while (__builtin_expect(__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE), 0)) {
-            waits = 1;
+    static __attribute__((noinline, unused)) uint32_t spin_wait(uint8_t *lock) {
+        uint32_t spins = 0;
+        do {
             while (__atomic_load_n(lock, __ATOMIC_RELAXED)) {
                 if (++spins < 128) swt_relax();
                 else { sched_yield(); spins = 0; }
             }
-        }
-        return waits;
+        } while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE));
+        return 1;
+    }
+    static inline __attribute__((always_inline)) uint32_t spin_lock(uint8_t *lock) {
+        return __builtin_expect(__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE), 0) ? spin_wait(lock) : 0;
     }
     static inline int spin_trylock(uint8_t *lock) {
         return !__atomic_load_n(lock, __ATOMIC_RELAXED) && !__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE);
@@ -82,11 +84,13 @@ cdef extern from *:
 
 # What operations count for their caller; plain numbers, the caller's alone.
 cdef struct swap_stat_t:
+    # No two that are counted at the same place are neighbours: compilers would add them as one vector, and the next
+    # addition of one of them alone would wait for it.
     uint64_t cluster_locks  # cluster locks taken
-    uint64_t lock_waits     # how many of all locks were found taken
-    uint64_t list_locks     # a device's list lock taken
     uint64_t visited        # clusters that a search looked at
+    uint64_t lock_waits     # how many of all locks were found taken
     uint64_t words          # table words written
+    uint64_t list_locks     # a device's list lock taken
     uint64_t past           # allocations past the end
     uint64_t blocks         # blocks taken for them
     uint64_t extents        # runs of blocks that follow one another, in them

@@ -151,7 +151,7 @@ cdef inline uint32_t past_number_locked(area_t *t) noexcept nogil:
     elif t.past_fresh < PAST_MAX:
         i = PAST_CLUSTER + t.past_fresh
         touch_locked(t, i)
-        t.past_fresh += 1
+        poke32(&t.past_fresh, t.past_fresh + 1)
         t.clusters[i].list = LIST_NONE
     t.past_peak = max(t.past_peak, t.past_fresh - t.past_free.nr)
     return i

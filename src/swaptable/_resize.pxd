@@ -88,7 +88,7 @@ cdef inline void trim_clusters(area_t *t) noexcept nogil:
     spin_lock(&t.list_lock)
     end = t.past_fresh
     while t.past_fresh and pop_last_locked(t, PAST_CLUSTER + t.past_fresh - 1, &t.past_free, LIST_PAST_FREE):
-        t.past_fresh -= 1
+        poke32(&t.past_fresh, t.past_fresh - 1)
     untouch_locked(t, PAST_CLUSTER + t.past_fresh, PAST_CLUSTER + end)
     if t.past_fresh == 0 and t.own_blocks and t.touched_map >> 4:
         untouch_map_locked(t)
