@@ -401,7 +401,7 @@ class Table(model.Table):
         edge = {blocks // CLUSTER} if blocks % CLUSTER else set()
         if blocks > was:
             self.size = max(self.size, blocks)
-            self.tabled |= edge | ({was // CLUSTER} & self.tabled)
+            self.tabled |= edge | {b // CLUSTER for b in self.bad if b < blocks}
             if was % CLUSTER:
                 self._reopened(was // CLUSTER)
             return
