@@ -6,6 +6,7 @@
 # word a slot in 4 KiB tables that exist while their cluster is used, the memcg id in the word.
 """The swap table, plain 8-byte slots."""
 
+from libc.errno cimport ENOENT
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -15,8 +16,8 @@ from swaptable._core cimport (
     SwapTable, table_alloc, table_bytes, table_cache_add, table_cache_del, table_dup, table_put, table_t,
     table_usable, table_used, table_word, table_writeout,
 )
-from swaptable._entry cimport swp_tb_is_folio, swp_tb_pfn
-from swaptable.designs._design cimport Design, counters_t, design_ops_t
+from swaptable._entry cimport swp_tb_counts, swp_tb_is_folio, swp_tb_pfn
+from swaptable.designs._design cimport Design, counters_t, design_ops_t, place_t
 
 import swaptable._core as core
 
@@ -32,8 +33,17 @@ cdef struct state_t:
 
 
 cdef inline int counted(state_t *s, int lookups, int err) noexcept nogil:
-    """Add what the core counted for one operation."""
+    """Add what the core counted for one operation.
+
+    The core does not count what its searches look at: a hold is the words that the operation wrote. Bytes are what the
+    operation changed on balance.
+    """
     cdef counters_t *c = &s.counters
+    cdef uint64_t held = table_bytes(s.t)
+    c.hold_longest = max(c.hold_longest, s.stat.words)
+    c.allocated += held - c.now if held > c.now else 0
+    c.freed += c.now - held if held < c.now else 0
+    c.now = held
     c.ops += 1
     c.lookups += lookups
     c.depth += lookups * LOOKUP_DEPTH
@@ -63,7 +73,10 @@ cdef int st_put(void *d, uint64_t entry, int nr) noexcept nogil:
 cdef int st_writeout(void *d, uint64_t entry, int nr) noexcept nogil:
     # The slot is the place; what is written is no page of zeros, and the table says so.
     cdef state_t *s = <state_t *>d
-    return counted(s, 1, table_writeout(s.t, entry, nr, &s.stat))
+    cdef int err = table_writeout(s.t, entry, nr, &s.stat)
+    s.counters.ios += err == 0
+    s.counters.extents += err == 0
+    return counted(s, 1, err)
 
 
 cdef int64_t st_cache_get(void *d, uint64_t entry) noexcept nogil:
@@ -95,9 +108,49 @@ cdef uint64_t st_bytes(void *d) noexcept nogil:
     return table_bytes((<state_t *>d).t)
 
 
-cdef design_ops_t OPS = [
-    st_alloc, st_dup, st_put, st_writeout, st_cache_get, st_cache_add, st_cache_del, st_used, st_size, st_bytes,
-]
+cdef int st_locate(void *d, uint64_t entry, int nr, place_t *where) noexcept nogil:
+    cdef state_t *s = <state_t *>d
+    cdef int i
+    for i in range(nr):
+        if not swp_tb_counts(table_word(s.t, entry + i)):
+            return -ENOENT
+        where[i].tier = 1
+        where[i].block = entry + i
+    return 0
+
+
+cdef int st_read(void *d, uint64_t entry, int nr, place_t *where) noexcept nogil:
+    # The slot is the place: nothing to look up.
+    cdef state_t *s = <state_t *>d
+    cdef int i
+    for i in range(nr):
+        if not swp_tb_is_folio(table_word(s.t, entry + i)):
+            return counted(s, 0, -ENOENT)
+        where[i].tier = 1
+        where[i].block = entry + i
+    s.counters.ios += 1
+    s.counters.extents += 1
+    return counted(s, 0, 0)
+
+
+cdef int st_hops(void *d, uint64_t entry) noexcept nogil:
+    return 0 if swp_tb_counts(table_word((<state_t *>d).t, entry)) else -ENOENT
+
+
+cdef design_ops_t OPS
+OPS.alloc = st_alloc
+OPS.dup = st_dup
+OPS.put = st_put
+OPS.writeout = st_writeout
+OPS.cache_get = st_cache_get
+OPS.cache_add = st_cache_add
+OPS.cache_del = st_cache_del
+OPS.used = st_used
+OPS.size = st_size
+OPS.bytes = st_bytes
+OPS.read = st_read
+OPS.locate = st_locate
+OPS.hops = st_hops
 
 
 cdef class SwapTableDesign(Design):
@@ -123,6 +176,7 @@ cdef class SwapTableDesign(Design):
         if s == NULL:
             raise MemoryError
         s.t = self.table.t
+        s.counters.now = s.counters.allocated = table_bytes(s.t)
         self.state = s
         self.ops = &OPS
         self.counters = &s.counters
@@ -137,6 +191,14 @@ cdef class SwapTableDesign(Design):
     def name(self):
         """``swap-table``."""
         return "swap-table"
+
+    @property
+    def says(self):
+        """What this design has no operation for, and why."""
+        return {
+            "transfer": "a slot is the place of its data; locations are the design `front-back`",
+            "swapoff": "a slot is the place of its data; locations are the design `front-back`",
+        }
 
     def lookup(self, entry):
         """What the word of *entry* says; see :meth:`Design.lookup`."""
