@@ -15,6 +15,7 @@ NAMES = [
     "designs._old",
     "designs._swap_table",
     "designs._vswap24",
+    "designs._words",
 ]
 
 cflags = ["-O3", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-sign-compare", "-Wno-discarded-qualifiers"]

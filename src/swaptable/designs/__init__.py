@@ -16,8 +16,17 @@ __all__ = ["DESIGNS", "make", "names"]
 
 DESIGNS: dict[str, str] = {
     "swap-table": "swaptable.designs._swap_table:SwapTableDesign",
+    "swap-table-p4": "swaptable.designs.swap_table_p4:SwapTableP4",
+    "swap-table-p3": "swaptable.designs.swap_table_p3:SwapTableP3",
+    "swap-table-p2": "swaptable.designs.swap_table_p2:SwapTableP2",
+    "swap-table-p1": "swaptable.designs.swap_table_p1:SwapTableP1",
     "old": "swaptable.designs._old:OldDesign",
     "vswap-24": "swaptable.designs._vswap24:VswapDesign",
+    "redirect-chain": "swaptable.designs.redirect_chain:RedirectChain",
+    "ghost": "swaptable.designs.ghost:Ghost",
+    "xswap": "swaptable.designs.xswap:XSwap",
+    "zram": "swaptable.designs.zram:Zram",
+    "pte-rmap": "swaptable.designs.pte_rmap:PteRmap",
     "null": "swaptable.designs._design:NullDesign",
 }
 """Name of a design -> "module:class"; the module is imported when the design is made."""

@@ -364,6 +364,36 @@ cdef class Design:
             refuse(self, n, entry, 1)
         return n
 
+    def mapped(self, entry, nr, pte) -> None:
+        """Page table entries *pte*, *pte* + 1, ... name *nr* entries from now on. After :meth:`dup`.
+
+        Designs without a reverse map to page table entries have nothing to do.
+
+        Raises
+        ------
+        SlotNotInUseError, SwapValueError, SwapMemoryError
+        """
+        cdef int n = checked_run(entry, nr), err = 0
+        if ops_of(self).mapped != NULL:
+            err = self.ops.mapped(self.state, entry, n, checked("pte", pte, (1 << 62) - 1))
+        if err < 0:
+            refuse(self, err, entry, nr)
+
+    def unmapped(self, entry, nr, pte) -> None:
+        """The page table entries name them no longer. Before :meth:`put`.
+
+        Raises
+        ------
+        SlotNotInUseError
+            One of them was not known to.
+        SwapValueError
+        """
+        cdef int n = checked_run(entry, nr), err = 0
+        if ops_of(self).unmapped != NULL:
+            err = self.ops.unmapped(self.state, entry, n, checked("pte", pte, (1 << 62) - 1))
+        if err < 0:
+            refuse(self, err, entry, nr)
+
     def transfer(self, entries, tier, Host host=None) -> int:
         """Move the data of *entries* to *tier* and return how many were moved.
 

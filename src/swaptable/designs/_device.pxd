@@ -4,22 +4,21 @@
 #
 # Models mm/swap_table.h and mm/swapfile.c from 6.18 (phase 1) on. A table of 512 words is a page that exists while
 # its cluster is used; from phase 3 on bad slots are words, so that the header's cluster always has one.
-from libc.errno cimport ENOMEM, EOVERFLOW
+from libc.errno cimport EOVERFLOW
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from swaptable._entry cimport (
-    COUNT_MAX, USERS_MAX, SWP_TB_BAD, swp_tb_count, swp_tb_counts, swp_tb_is_folio, swp_tb_memcg, swp_tb_with_count,
+    COUNT_MAX, SWP_TB_BAD, USERS_MAX, swp_tb_count, swp_tb_memcg, swp_tb_with_count,
 )
 from swaptable.designs._count cimport counted_alloc, counted_free
 from swaptable.designs._design cimport counters_t
 from swaptable.designs._map cimport HAS_CACHE, map_count, map_find, map_init, map_release, map_t
 from swaptable.designs._radix cimport slab_t
 from swaptable.designs._slots cimport (
-    CI_EXTEND, CLUSTER, CLUSTER_SHIFT, INDEX_XARRAY, ci_t, slots_alloc, slots_ci, slots_free_locked, slots_id, slots_init,
-    slots_release, slots_t, slots_unusable,
+    CI_EXTEND, CLUSTER, CLUSTER_SHIFT, ci_t, slots_ci, slots_free_locked, slots_init, slots_release, slots_t, slots_unusable,
 )
-from swaptable.designs._zswap cimport zswap_init, zswap_release, zswap_t, zswap_take
+from swaptable.designs._zswap cimport zswap_release, zswap_t, zswap_take
 
 cdef extern from *:
     """
@@ -181,15 +180,6 @@ cdef inline unsigned int device_memcg(device_t *dev, ci_t *ci, uint64_t slot) no
 cdef inline uint64_t users_of(ci_t *ci, int off) noexcept nogil:
     cdef unsigned int count = swp_tb_count(ci.table[off])
     return ci.extend[off] if count == COUNT_MAX else count
-
-
-cdef inline int users_extend(device_t *dev, ci_t *ci) noexcept nogil:
-    """A table for counts beyond 14; 0 or -ENOMEM."""
-    ci.extend = <uint32_t *>counted_alloc(dev.counters, EXTEND_BYTES, EXTEND_BYTES)
-    if ci.extend == NULL:
-        return -ENOMEM
-    dev.extends += 1
-    return 0
 
 
 cdef inline int users_room(ci_t *ci, int off) noexcept nogil:

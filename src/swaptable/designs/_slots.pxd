@@ -363,8 +363,11 @@ cdef inline int64_t slots_fresh(slots_t *s, int order, uint64_t arg) noexcept no
         ci = slots_create(s)
         return slots_scan(s, ci, slots_id(s, ci) << CLUSTER_SHIFT, order, arg) if ci != NULL else -1
     found = slots_from(s, &s.free, order, arg, False)
-    if found < 0 and s.index == INDEX_ARRAY and s.free.head == NULL and slots_grow(s):
-        found = slots_from(s, &s.free, order, arg, False)
+    while found < 0 and s.index == INDEX_ARRAY and s.free.head == NULL and slots_grow(s):
+        # The header's cluster and the device's last are never wholly free.
+        found = slots_from(s, &s.nonfull[0], order, arg, True) if order == 0 else -1
+        if found < 0:
+            found = slots_from(s, &s.free, order, arg, False)
     return found
 
 
