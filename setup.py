@@ -14,7 +14,9 @@ NAMES = [
     "designs._design",
     "designs._old",
     "designs._swap_table",
+    "designs._virtual",
     "designs._vswap24",
+    "designs._vswap48",
     "designs._words",
 ]
 

@@ -550,8 +550,8 @@ def test_old_chooses_the_slots_that_the_kernel_chose(scenario):
 
 
 def test_an_unknown_design_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"'vswap-48'.*old"):
-        designs.make("vswap-48", 1024)
+    with pytest.raises(ValueError, match=r"'vswap-96'.*old"):
+        designs.make("vswap-96", 1024)
 
 
 def test_a_design_that_is_not_built_does_not_hide_the_others(monkeypatch):

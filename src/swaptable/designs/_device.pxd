@@ -16,7 +16,8 @@ from swaptable.designs._design cimport counters_t
 from swaptable.designs._map cimport HAS_CACHE, map_count, map_find, map_init, map_release, map_t
 from swaptable.designs._radix cimport slab_t
 from swaptable.designs._slots cimport (
-    CI_EXTEND, CLUSTER, CLUSTER_SHIFT, ci_t, slots_ci, slots_free_locked, slots_init, slots_release, slots_t, slots_unusable,
+    CI_EXTEND, CLUSTER, CLUSTER_SHIFT, ci_t, slots_ci, slots_end, slots_free_locked, slots_init, slots_release, slots_t,
+    slots_unusable,
 )
 from swaptable.designs._zswap cimport zswap_release, zswap_t, zswap_take
 
@@ -303,7 +304,7 @@ cdef inline void device_release(device_t *dev) noexcept nogil:
     """Free it all, in use or not; for a second time nothing."""
     cdef uint64_t id
     cdef ci_t *ci
-    for id in range(dev.slots.nclusters if dev.slots.nexist else 0):
+    for id in range(slots_end(&dev.slots) if dev.slots.nexist else 0):
         ci = slots_ci(&dev.slots, id)
         if ci != NULL:
             tables_drop(dev, ci)

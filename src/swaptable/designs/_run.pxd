@@ -34,6 +34,12 @@ cdef enum need_t:
     CACHED = 2
     UNCACHED = 3
 
+# What a design does at places where it has more than words.
+cdef struct hooks_t:
+    # slots are about to become free; nobody but the cache holds a slot any more, or somebody does. The lock is held
+    void (*release)(void *owner, ci_t *ci, uint64_t slot, int nr) noexcept nogil
+    void (*only)(void *owner, ci_t *ci, uint64_t slot, bint only) noexcept nogil
+
 cdef struct words_t:
     counters_t counters
     slab_t nodes
@@ -48,6 +54,8 @@ cdef struct words_t:
     uint64_t objects        # ever put into the pool, or into zram
     int64_t redirects       # slots with blocks that are Pointers
     links_t links
+    const hooks_t *hooks    # or NULL
+    void *owner
 
 
 # ---- entries and devices
@@ -217,6 +225,8 @@ cdef inline int run_dup(words_t *s, uint64_t entry, int nr) noexcept nogil:
                 map_up(&dev.map, slot + i)
             else:
                 users_up(ci, (slot & (CLUSTER - 1)) + i)
+            if s.hooks != NULL and count_of(dev, ci, slot + i) == 1:
+                s.hooks.only(s.owner, ci, slot + i, False)
         if err == 0:
             s.counters.words += nr
         count_map(s, dev)
@@ -245,6 +255,8 @@ cdef inline void free_unused(words_t *s, device_t *dev, ci_t *ci, uint64_t slot,
         if i > start:
             if s.reverse:
                 links_drop(&s.links, ci, start, i - start)
+            if s.hooks != NULL:
+                s.hooks.release(s.owner, ci, start, i - start)
             gone = device_free_run(dev, ci, start, i - start)
         start = i + 1
     if not gone:
@@ -268,6 +280,8 @@ cdef inline int run_put(words_t *s, uint64_t entry, int nr) noexcept nogil:
             map_down(&dev.map, slot + i)
         else:
             users_down(dev, ci, (slot & (CLUSTER - 1)) + i)
+        if s.hooks != NULL and count_of(dev, ci, slot + i) == 0:
+            s.hooks.only(s.owner, ci, slot + i, True)
     s.counters.words += nr
     free_unused(s, dev, ci, slot, nr)
     return 0

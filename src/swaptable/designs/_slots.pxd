@@ -21,7 +21,7 @@ from swaptable.designs._count cimport (
 )
 from swaptable.designs._design cimport counters_t
 from swaptable.designs._radix cimport (
-    radix_first_free, radix_init, radix_insert, radix_is_node, radix_load, radix_node, radix_node_t, radix_nodes,
+    radix_first_free, radix_init, radix_insert, radix_is_node, radix_last, radix_load, radix_node, radix_node_t,
     radix_release, radix_remove, radix_t, slab_t,
 )
 
@@ -133,6 +133,11 @@ cdef inline uint64_t slots_id(slots_t *s, ci_t *ci) noexcept nogil:
     if s.index == INDEX_ARRAY:
         return at // CHUNK_BYTES * slots_per_chunk(s) + at % CHUNK_BYTES // s.stride
     return at // s.stride
+
+
+cdef inline uint64_t slots_end(slots_t *s) noexcept nogil:
+    """No cluster with that number or a higher one has a structure."""
+    return radix_last(&s.map) + 1 if s.index == INDEX_XARRAY else s.nexist
 
 
 cdef inline int slots_unusable(slots_t *s, uint64_t id) noexcept nogil:

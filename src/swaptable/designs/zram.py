@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from swaptable.designs._words import WordDesign
-from swaptable.designs.words_say import BY_WALK
+from swaptable.designs.says import BY_WALK
 
 __all__ = ["Zram"]
 
