@@ -11,6 +11,7 @@ NAMES = [
     "_churn",
     "_core",
     "_replay",
+    "_spaces",
     "designs._design",
     "designs._old",
     "designs._swap_table",
