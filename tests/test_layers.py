@@ -22,10 +22,10 @@ FLOORS = [
     ["writeback"],
     ["space"],
     ["designs"],
-    ["trace", "_workload", "_replay", "_churn"],
-    ["replay"],
+    ["trace", "_workload", "_replay", "_churn", "_spaces"],
+    ["replay", "published", "footprint"],
     ["report", "doctor", "thp_test"],
-    ["cli", "pytest_plugin", "testing", "__init__"],
+    ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

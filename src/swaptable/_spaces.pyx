@@ -12,6 +12,8 @@ from swaptable.designs._design cimport (
     NOWHERE, PTE_ENTRY, PTE_PAGE, Design, Host, design_ops_t, peek_t, place_t, pte_visit_t,
 )
 
+import numpy as np
+
 from swaptable.errors import CheckError, raise_errno
 
 cdef enum:
@@ -486,8 +488,8 @@ cdef class AddressSpaces(Host):
     cdef readonly Design design
 
     def __cinit__(self, Design design not None, int64_t pages):
-        if design.ops == NULL or design.ops.read == NULL or design.ops.locate == NULL:
-            raise ValueError(f"{type(design).__name__} cannot say where data is; expected a design with read and locate")
+        if design.ops == NULL or design.ops.read == NULL or design.ops.locate == NULL or design.ops.peek == NULL:
+            raise ValueError(f"{type(design).__name__} cannot say where data is; expected read, locate and peek")
         if not 1 <= pages < 1 << 40:
             raise ValueError(f"pages is {pages}; expected 1 or more")
         self.design = design
@@ -653,11 +655,17 @@ cdef class AddressSpaces(Host):
             self._failed(err, "flush")
         return done
 
-    def entries(self) -> list[int]:
-        """Swap entries that page tables hold, each once, in the order of their first page table entry."""
-        return list(dict.fromkeys([
-            self.s.ptes[i] >> 2 for i in range(self.s.processes * self.s.pages) if self.s.ptes[i] & 3 == SWAPPED
-        ]))
+    def entries(self):
+        """Return the swap entries that page tables hold, each once, ascending; a uint64 array."""
+        cdef int64_t i, n = 0
+        cdef uint64_t[::1] found
+        out = np.empty(self.swapped, np.uint64)
+        found = out
+        for i in range(self.s.processes * self.s.pages):
+            if self.s.ptes[i] & 3 == SWAPPED:
+                found[n] = self.s.ptes[i] >> 2
+                n += 1
+        return np.unique(out)
 
     def transfer(self, entries, tier) -> int:
         """:meth:`Design.transfer` with these page tables."""

@@ -1,4 +1,4 @@
-# The command line: compare, trace, thp-test, doctor.
+# The command line: compare, memory, trace, thp-test, doctor.
 # May import everything below; nothing imports it but __main__ and the console script.
 # Used by people and scripts.
 """``swaptable``: results on stdout, progress and errors on stderr.
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from swaptable import cli_memory
 from swaptable._workload import Workload, load, parse_folio, parse_memory, parse_size
 from swaptable.doctor import facts, version
 from swaptable.errors import SwapValueError, TraceError
@@ -38,6 +39,7 @@ DOCTOR_EXAMPLES = """example:
 """
 MAIN_EXAMPLES = """examples:
   swaptable compare --memory 50% --folio 64K
+  swaptable memory --size 32G
   swaptable trace record -o sort.npz -- sort big.txt
   swaptable thp-test -n
 """
@@ -111,6 +113,12 @@ def _add_thp_test(subparsers: Any) -> None:
     parser.set_defaults(run=_thp_test)
 
 
+def _add_memory(subparsers: Any) -> None:
+    parser = _command(subparsers, "memory", cli_memory.SUMMARY, cli_memory.EXAMPLES)
+    cli_memory.add_options(parser)
+    parser.set_defaults(run=_memory)
+
+
 def _add_doctor(subparsers: Any) -> None:
     parser = _command(subparsers, "doctor", "what maintainers ask for in an issue", DOCTOR_EXAMPLES)
     parser.set_defaults(run=_doctor)
@@ -126,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"swaptable {version('swaptable')}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_compare(subparsers)
+    _add_memory(subparsers)
     from swaptable.trace import cli as trace_cli
 
     trace_cli.add_parser(subparsers)
@@ -222,6 +231,11 @@ def _thp_test(args: argparse.Namespace) -> int:
         with _opened(args.output) as out:
             json.dump({"schema": SCHEMA} | report, out, indent=2)
             out.write("\n")
+    return 0
+
+
+def _memory(args: argparse.Namespace) -> int:
+    _emit(args, *cli_memory.report(args))
     return 0
 
 

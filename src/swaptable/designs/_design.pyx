@@ -10,6 +10,8 @@ from libc.string cimport memset
 
 import errno
 
+import numpy as np
+
 from swaptable.errors import raise_errno
 
 MESSAGES = {
@@ -49,6 +51,19 @@ cdef int checked_run(entry, nr) except -1:
     if nr < 1 or entry % 512 + nr > 512:
         raise_errno(errno.EINVAL, f"nr {nr} at entry {entry} is less than 1 or crosses a cluster of 512")
     return nr
+
+
+cdef checked_entries(entries):
+    """*entries* as a buffer of 64-bit numbers, refused when one of them cannot be an entry."""
+    cdef const uint64_t[::1] view
+    cdef int64_t i
+    if not isinstance(entries, np.ndarray):
+        entries = np.array([checked("entry", entry, 0xffffffffffff) for entry in entries], np.uint64)
+    view = entries
+    for i in range(view.shape[0]):
+        if view[i] >> 48:
+            checked("entry", view[i], 0xffffffffffff)
+    return view
 
 
 def checked_slots(slots):
@@ -399,7 +414,7 @@ cdef class Design:
 
         Parameters
         ----------
-        entries : sequence of int
+        entries : uint64 array or sequence of int
             Those in the swap cache, and those already there, are passed over.
         tier : int
             0 the compressed pool, 1, 2, ... the block devices.
@@ -417,21 +432,15 @@ cdef class Design:
         SwapMemoryError
         """
         cdef const design_ops_t *ops = ops_of(self)
-        cdef int64_t n = len(entries), i, moved
+        cdef const uint64_t[::1] list
+        cdef int64_t n, moved
         cdef int to = checked("tier", tier, 30)
         cdef const host_t *side = &host.host if host is not None else NULL
-        cdef uint64_t *list
         self._needs("transfer", ops.transfer != NULL)
-        list = <uint64_t *>malloc(max(1, n) * sizeof(uint64_t))
-        if list == NULL:
-            raise MemoryError
-        try:
-            for i in range(n):
-                list[i] = checked("entry", entries[i], 0xffffffffffff)
-            with nogil:
-                moved = ops.transfer(self.state, list, n, to, side)
-        finally:
-            free(list)
+        list = checked_entries(entries)
+        n = list.shape[0]
+        with nogil:
+            moved = ops.transfer(self.state, &list[0] if n else NULL, n, to, side)
         if moved == -EOPNOTSUPP:
             self._needs("transfer", False)
         if moved < 0:

@@ -16,8 +16,12 @@ from swaptable._core cimport (
     SwapTable, table_alloc, table_bytes, table_cache_add, table_cache_del, table_dup, table_put, table_t,
     table_usable, table_used, table_word, table_writeout,
 )
-from swaptable._entry cimport swp_tb_counts, swp_tb_is_folio, swp_tb_pfn
-from swaptable.designs._design cimport Design, counters_t, design_ops_t, place_t
+from swaptable._entry cimport (
+    swp_tb_count, swp_tb_counts, swp_tb_is_folio, swp_tb_memcg, swp_tb_pfn, swp_tb_shadow, swp_tb_zero,
+)
+from swaptable.designs._design cimport (
+    PEEK_BAD, PEEK_FOLIO, PEEK_FREE, PEEK_SHADOW, Design, counters_t, design_ops_t, peek_t, place_t,
+)
 
 import swaptable._core as core
 
@@ -133,6 +137,16 @@ cdef int st_read(void *d, uint64_t entry, int nr, place_t *where) noexcept nogil
     return counted(s, 0, 0)
 
 
+cdef void st_peek(void *d, uint64_t entry, peek_t *said) noexcept nogil:
+    # A count of 15 says 15 or more: the overflow table is the core's. lookup() knows better.
+    cdef uint64_t word = table_word((<state_t *>d).t, entry)
+    said.kind = PEEK_FOLIO if swp_tb_is_folio(word) else PEEK_SHADOW if swp_tb_counts(word) else PEEK_BAD if word else PEEK_FREE
+    said.count, said.memcg, said.zero, said.value = 0, 0, False, 0
+    if swp_tb_counts(word):
+        said.count, said.memcg, said.zero = swp_tb_count(word), swp_tb_memcg(word), swp_tb_zero(word)
+        said.value = swp_tb_pfn(word) if swp_tb_is_folio(word) else swp_tb_shadow(word)
+
+
 cdef int st_hops(void *d, uint64_t entry) noexcept nogil:
     return 0 if swp_tb_counts(table_word((<state_t *>d).t, entry)) else -ENOENT
 
@@ -150,6 +164,7 @@ OPS.size = st_size
 OPS.bytes = st_bytes
 OPS.read = st_read
 OPS.locate = st_locate
+OPS.peek = st_peek
 OPS.hops = st_hops
 
 
