@@ -147,10 +147,10 @@ def drive(design: Design, seed: int, steps: int) -> Model:
 
 
 @every_design
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_operations_agree_with_the_model(name, seed):
     design = make(name, 4096)
-    model = drive(design, seed, 12_000)
+    model = drive(design, seed, 6_000)
     for entry in range(1, 4096):
         model.same(design, entry)
     design.check()
@@ -168,21 +168,21 @@ def test_any_size_agrees_with_the_model(name, seed, slots):
 @every_design
 def test_many_live_entries_read_back(name):
     rng = np.random.default_rng(7)
-    design, model = make(name, 262144), Model()
+    design, model = make(name, 65536), Model()
     entries = []
-    for _ in range(130_000):
+    for _ in range(26_000):
         pfn, memcg = int(rng.integers(1 << 41)), int(rng.integers(1 << 16))
         entry = design.alloc(0, pfn, memcg)
         model.alloc(entry, 1, pfn, memcg)
         entries.append(entry)
-    for i in rng.permutation(130_000)[:90_000]:
+    for i in rng.permutation(26_000)[:18_000]:
         run, shadow = range(entries[i], entries[i] + 1), int(rng.integers(1 << 42))
         if i % 3:
             design.dup(run.start)
             model.dup(run)
         design.cache_del(run.start, 1, shadow)
         model.cache_del(run, shadow)
-    assert 95_000 < len(model.slots) < 105_000
+    assert 19_000 < len(model.slots) < 21_000
     for entry in entries:
         model.same(design, entry)
     design.check()

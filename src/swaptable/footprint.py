@@ -271,9 +271,10 @@ def hops(spec: str, slots: int, n: int, *, check: bool = False) -> HopFootprint:
     options = option(spec, "zswap")
     start = 0 if options is not None else 1
     options = option(spec, "disk") if options is None else options
-    if spec.partition(":")[0] != "swap-table":
-        options = (options or {}) | {"devices": _devices(spec, start + n)}
-    design = designs.make(spec, slots, **(options or {}))
+    switches: dict[str, Any] = dict(options or {})
+    if designs.parse(spec)[0] != "swap-table":
+        switches["devices"] = _devices(spec, start + n)
+    design = designs.make(spec, slots, **switches)
     pages = max(1, slots - CLUSTER)
     spaces = AddressSpaces(design, pages)
     spaces.populate()
@@ -289,8 +290,7 @@ def hops(spec: str, slots: int, n: int, *, check: bool = False) -> HopFootprint:
 
 def _devices(spec: str, tiers: int) -> int:
     """Block devices that a design needs for that many tiers below the pool; some have one of their own."""
-    own = spec.partition(":")[0] not in designs.names() or designs.parse(spec)[0] in _WITH_A_DEVICE
-    return max(tiers, int(own))
+    return max(tiers, int(designs.parse(spec)[0] in _WITH_A_DEVICE))
 
 
 _WITH_A_DEVICE = ("old", "swap-table-p1", "swap-table-p2", "swap-table-p3", "swap-table-p4", "pte-rmap", "zram")
