@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from swaptable import cli_memory
 from swaptable._workload import Workload, load, parse_folio, parse_memory, parse_size
+from swaptable.designs import parse as parse_design
 from swaptable.doctor import facts, version
 from swaptable.errors import SwapValueError, TraceError
 from swaptable.replay import DESIGNS, ReplayResult, design_names, replay
@@ -68,9 +69,9 @@ def _count(name: str, what: str) -> Callable[[str], int]:
 
 
 def _design(text: str) -> str:
-    if text not in design_names():
+    if text.partition(":")[0] not in design_names():
         raise argparse.ArgumentTypeError(f"unknown design {text!r}; known designs: {', '.join(design_names())}")
-    return text
+    return _checked(parse_design)(text)
 
 
 def _command(subparsers: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
@@ -92,7 +93,7 @@ def _add_compare(subparsers: Any) -> None:
         help="size of the device (default: 1.25 times the footprint)")  # fmt: skip
     add("--swapin", choices=("page", "folio"), default="page",
         help="bring single pages back (default), or whole folios as from a synchronous device")  # fmt: skip
-    add("--design", metavar="NAME", action="append", type=_design,
+    add("--design", metavar="NAME[:SWITCH=VALUE,...]", action="append", type=_design,
         help=f"may be repeated (default: {', '.join(DESIGNS)}); known: {', '.join(design_names())}")  # fmt: skip
     add("--limit", metavar="N", type=_count("limit", "accesses"), help="replay the first N accesses only")
     parser.set_defaults(run=_compare)

@@ -156,8 +156,9 @@ def design_names() -> tuple[str, ...]:
 
 
 def _known(name: str) -> str:
-    if name not in design_names():
+    if name.partition(":")[0] not in design_names():
         raise ValueError(f"unknown design {name!r}; expected one of {', '.join(design_names())}")
+    registry.parse(name)
     return name
 
 
@@ -178,7 +179,7 @@ def replay(
     trace : Workload, path, tuple or iterable
         A :class:`Workload` is replayed as it is (its folio size counts), anything else goes through :func:`load`.
     design : str or Design
-        A name of :func:`design_names`, or a fresh design.
+        A name of :func:`design_names`, with switches as in ``"swap-table-p4:backend=zswap"``, or a fresh design.
     memory : str, int or float
         ``"50%"`` or ``0.5`` of the footprint in folios, rounded up; ``"64M"`` or an int: bytes.
     folio_order : int
@@ -208,7 +209,7 @@ def replay(
     machine = Machine(made, work.pages, memory_pages, work.folio_order, large_swapin)
     machine.run(work.events, progress)
     return ReplayResult(
-        design=made.name,
+        design=design if isinstance(design, str) else made.name,
         trace=work.name,
         events=machine.events,
         footprint_pages=work.pages,
