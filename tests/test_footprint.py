@@ -91,7 +91,9 @@ def held_against(formula, slots: int, check: bool) -> None:
     # No kind hides what another has too much of: each is near what it should be, or too small to matter.
     for kind, size in found.terms.items():
         small = 0.004 * found.total + 6000
-        assert size == pytest.approx(beyond.get(kind, slack(found, formula) if kind == "slab_slack" else 0), abs=small, rel=0.02)
+        assert size == pytest.approx(
+            beyond.get(kind, slack(found, formula) if kind == "slab_slack" else 0), abs=small, rel=0.02
+        )
     assert found.formula + sum(found.terms.values()) == pytest.approx(found.total)
 
 
@@ -189,7 +191,9 @@ def test_hops(spec, slot, ptes, wasted):
 
 
 def test_owners_and_what_is_taken_are_apart():
-    groups = {spec: footprint.hops(spec, 32768, 2).groups for spec in ("vswap-24", "vswap-table", "vswap-16", "vswap-48")}
+    groups = {
+        spec: footprint.hops(spec, 32768, 2).groups for spec in ("vswap-24", "vswap-table", "vswap-16", "vswap-48")
+    }
     assert groups["vswap-24"]["owner"] == pytest.approx(8, rel=0.05)
     assert groups["vswap-table"]["owner"] == pytest.approx(8, rel=0.05)
     assert groups["vswap-48"]["owner"] == pytest.approx(9.14, rel=0.05)

@@ -20,7 +20,12 @@ REAL = designs.names()
 # The machine is the same for all: these see every case of it, the others a few.
 FEW = ("swap-table", "old", "vswap-24", "null")
 # What is read from the pool is gone there: the machine must know that the page is dirty.
-POOLED = ("swap-table-p4:backend=zswap", "vswap-24:backend=zswap", "vswap-16x:backend=zswap", "ghost:dynamic=yes,block=yes")
+POOLED = (
+    "swap-table-p4:backend=zswap",
+    "vswap-24:backend=zswap",
+    "vswap-16x:backend=zswap",
+    "ghost:dynamic=yes,block=yes",
+)
 
 
 def accesses(seed, n, pages):

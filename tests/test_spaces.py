@@ -1,6 +1,9 @@
 # Every design keeps its promises to processes: each page comes back, through fork, transfer and swapoff.
 # Imports the package, numpy, hypothesis and pytest.
 # Used by pytest; a million entries are under the long mark.
+import contextlib
+import errno
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,10 +17,15 @@ MOVES = {  # what the designs can be asked: tiers that exist, in the configurati
     "ghost": [{"devices": 2}, {"devices": 2, "dynamic": True}],
     "xswap": [{"devices": 2, "index": index} for index in ("array", "flat", "xarray")],
     "zram": [{"devices": 3}],
-    "redirect-chain": [{"devices": 3}, *({"backend": "zswap", "devices": 3, "index": i} for i in ("flat", "array", "xarray"))],
+    "redirect-chain": [{"devices": 3}] + [
+        {"backend": "zswap", "devices": 3, "index": index} for index in ("flat", "array", "xarray")
+    ],
     "vswap-table": [{"devices": 3, "deferred": False, "index": "array"}],
     "vswap-16": [{"devices": 3, "owners": True, "index": "xarray"}, {"devices": 3, "index": "flat"}],
-    "vswap-16x": [{"devices": 3, "owners": True, "backend": "zswap"}, {"devices": 3, "index": "flat", "backend": "zswap"}],
+    "vswap-16x": [
+        {"devices": 3, "owners": True, "backend": "zswap"},
+        {"devices": 3, "index": "flat", "backend": "zswap"},
+    ],
 }  # fmt: skip
 BOTH = [{"backend": "disk", "devices": 3}, {"backend": "zswap", "devices": 3}]
 CASES = [
@@ -28,6 +36,10 @@ CASES = [
 ]
 every_case = pytest.mark.parametrize(("name", "options"), CASES)
 WALKS = ("old", "swap-table-p1", "swap-table-p2", "swap-table-p3", "swap-table-p4", "ghost", "xswap", "zram")
+
+
+def first_options(name):
+    return next(case.values[1] for case in CASES if case.values[0] == name)
 
 
 def filled(name, options, pages, slots, seed=1):
@@ -54,14 +66,23 @@ def followed(design, spaces):
     spaces.verify()
 
 
+def possible(call, *args):
+    """What *call* returns, True for nothing; None where the design has no such tier. No other refusal will do."""
+    try:
+        done = call(*args)
+    except SwapError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        return None
+    return True if done is None else done
+
+
 def move(design, spaces, rng, tier):
     """Half of all entries to a tier: how many went, None where the design has no such tier."""
     entries = rng.permutation(spaces.entries())[: len(spaces.entries()) // 2]
     before = design.counters["ptes"]
-    try:
-        moved = spaces.transfer(entries, tier)
-    except SwapError as error:
-        assert error.errno in (22, 95)
+    moved = possible(spaces.transfer, entries, tier)
+    if moved is None:
         return None
     if moved:
         visited = design.counters["ptes"] - before
@@ -90,16 +111,11 @@ def life(name, options, pages, forks=1):
     followed(design, spaces)
     off = []
     for tier in (1, 2, 0):
-        try:
-            spaces.swapoff(tier)
+        if possible(spaces.swapoff, tier) is not None:
             off.append(tier)
-        except SwapError as error:
-            assert error.errno in (22, 95)  # no such tier, not a busy one
         followed(design, spaces)
-        try:
+        with contextlib.suppress(SwapFullError):  # nothing is left that takes data
             spaces.flush()
-        except SwapFullError:
-            pass  # nothing is left that takes data
         followed(design, spaces)
     spaces.swap_in(np.arange(spaces.processes * pages))
     sound(design, spaces)
@@ -112,8 +128,7 @@ def life(name, options, pages, forks=1):
 @every_case
 def test_every_page_comes_back(name, options):
     # A hundred thousand for each design, fewer for its other configurations.
-    first = next(case.values[1] for case in CASES if case.values[0] == name)
-    moved, off = life(name, options, 100_000 if options == first else 8_000)
+    moved, off = life(name, options, 100_000 if options == first_options(name) else 8_000)
     assert off
     assert moved[2]
 
@@ -125,9 +140,9 @@ def test_counts_beyond_what_a_word_holds(name, options):
 
 
 @pytest.mark.long
-@every_case
-def test_a_million_pages_come_back(name, options):
-    life(name, options, 1_000_000)
+@pytest.mark.parametrize("name", [name for name in designs.names() if name != "swap-table"])
+def test_a_million_pages_come_back(name):
+    life(name, first_options(name), 1_000_000)
 
 
 @every_case
@@ -158,6 +173,7 @@ def test_any_order_of_events(name, options, seed, pages, steps):
 
 # ---- what it costs
 
+
 @pytest.mark.parametrize("name", WALKS)
 def test_a_walk_visits_every_page_table_entry_of_every_process(name):
     options = {"devices": 2} if name in ("ghost", "xswap") else {"devices": 3}
@@ -187,7 +203,9 @@ def test_a_reverse_map_visits_those_that_there_are():
     sound(design, spaces)
 
 
-@pytest.mark.parametrize("name", ["vswap-64", "vswap-48", "vswap-24", "vswap-table", "vswap-16", "vswap-16x", "redirect-chain"])
+@pytest.mark.parametrize(
+    "name", ["vswap-64", "vswap-48", "vswap-24", "vswap-table", "vswap-16", "vswap-16x", "redirect-chain"]
+)
 def test_virtual_slots_move_without_a_page_table(name):
     design, spaces, _ = filled(name, {"backend": "zswap", "devices": 3}, 3000, 8192)
     before = list(spaces.entries())
@@ -261,11 +279,11 @@ def test_users_that_no_page_table_shows():
 
 def test_no_host_no_walk():
     design, spaces, _ = filled("swap-table-p4", {"devices": 2}, 600, 2048)
-    with pytest.raises(SwapError, match="cannot transfer: .*walk of all page tables"):
+    with pytest.raises(SwapError, match=r"cannot transfer: .*walk of all page tables"):
         design.transfer(spaces.entries(), 2)
     with pytest.raises(SwapError, match="cannot swapoff: a walk of all page tables"):
         design.swapoff(1)
-    with pytest.raises(SwapError, match="swap-table cannot transfer: .*front-back"):
+    with pytest.raises(SwapError, match=r"swap-table cannot transfer: .*front-back"):
         designs.make("swap-table", 1024).transfer([1], 2)
 
 
@@ -290,6 +308,7 @@ def test_a_tier_that_there_is_not(name, options, tier):
 
 
 # ---- the harness itself
+
 
 def test_a_wrong_place_is_found_out():
     design, spaces, _ = filled("vswap-24", {"backend": "zswap", "devices": 1}, 100, 1024)

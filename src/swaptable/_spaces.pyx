@@ -228,8 +228,8 @@ cdef int map_entry(spaces_t *s, int64_t pte, uint64_t entry) noexcept nogil:
 cdef int unmap_page(spaces_t *s, int64_t at, int64_t pfn, uint64_t entry) noexcept nogil:
     """try_to_unmap(): every process has a page at the same place or has it not at all."""
     cdef int64_t pte = at % s.pages
-    cdef int i, err = 0
-    for i in range(s.processes):
+    cdef int err = 0
+    for _ in range(s.processes):
         if err == 0 and s.ptes[pte] == (<uint64_t>pfn << 2 | PRESENT):
             err = map_entry(s, pte, entry)
             s.page[pfn].users -= 1
@@ -240,8 +240,7 @@ cdef int unmap_page(spaces_t *s, int64_t at, int64_t pfn, uint64_t entry) noexce
 cdef void remap_page(spaces_t *s, int64_t at, int64_t pfn, uint64_t entry) noexcept nogil:
     """The page stays after all: who named its entry maps it again."""
     cdef int64_t pte = at % s.pages
-    cdef int i
-    for i in range(s.processes):
+    for _ in range(s.processes):
         if s.ptes[pte] == (entry << 2 | SWAPPED):
             drop_entry(s, pte, entry)
             s.ptes[pte] = <uint64_t>pfn << 2 | PRESENT

@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="shares of the device in use (default: 0,25,50,75,100)")  # fmt: skip
     add("--backend", choices=("zswap", "disk"), help="where the data is (default: a row for each)")
     add("--live", choices=footprint.LIVE, default=footprint.LIVE[0],
-        help="measured: whole clusters (default), one slot in each used cluster, or what random frees leave")  # fmt: skip
+        help="measured: whole clusters (default), a slot in each used cluster, or what random frees leave")  # fmt: skip
     add("--hops", type=_value(_hops), metavar="N|A..B",
         help="bytes a slot has after its data moved N times: zswap, SSD, HDD, one more")  # fmt: skip
     add("--design", metavar="NAME[:SWITCH=VALUE,...]", action="append", type=_value(_design),
@@ -124,7 +124,11 @@ def _published(args: argparse.Namespace, slots: int) -> tuple[list[dict[str, Any
         mib = [f"{size / MIB:.3f}" for size in sizes]
         table.append([formula.label, formula.backend, *mib, _fixed(per_slot), formula.origin])
     heads = ("design", "data in", *(f"{use:g}%" for use in args.use), "B/slot", "origin")
-    return results, (f"{_size(slots)} device, MiB of metadata by use, as published or computed from published sizes", heads, table)
+    return results, (
+        f"{_size(slots)} device, MiB of metadata by use, as published or computed from published sizes",
+        heads,
+        table,
+    )
 
 
 def _measured(args: argparse.Namespace, slots: int) -> tuple[list[dict[str, Any]], Table]:
@@ -162,7 +166,11 @@ def _hops_published(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Tab
         results.append({"design": hops.label, "hops": list(args.hops), "bytes": figures, "source": hops.source})
         table.append([hops.label, *("-" if size is None else f"{size:g}" for size in figures), hops.source])
     heads = ("design", *(f"moved {n}x" for n in args.hops), "source")
-    return results, ("bytes of metadata for a page as its data moves down, as argued in November and December 2025", heads, table)
+    return results, (
+        "bytes of metadata for a page as its data moves down, as argued in November and December 2025",
+        heads,
+        table,
+    )
 
 
 def _hops_measured(args: argparse.Namespace, slots: int) -> tuple[list[dict[str, Any]], Table]:
@@ -205,5 +213,12 @@ def report(args: argparse.Namespace) -> tuple[dict[str, Any], Table]:
         results, table = _hops_published(args) if args.mode == "published" else _hops_measured(args, slots)
     else:
         results, table = _published(args, slots) if args.mode == "published" else _measured(args, slots)
-    head = {"command": "memory", "mode": args.mode, "size": slots * PAGE_SIZE, "slots": slots, "live": args.live, "seed": args.seed}
+    head = {
+        "command": "memory",
+        "mode": args.mode,
+        "size": slots * PAGE_SIZE,
+        "slots": slots,
+        "live": args.live,
+        "seed": args.seed,
+    }
     return head | {"results": results}, table

@@ -3,9 +3,9 @@
 # Used by the command line, benchmarks and tests.
 """Measured memory of swap designs, by use, by fragmentation, and by how often data has moved.
 
-*Live* says which slots are in use: ``full-clusters`` fills clusters one after the other; ``1-per-cluster`` fills as many and
-leaves one slot in each; ``random`` fills the device and frees random slots until the share is left. What a cover letter
-does not count shows as a difference by kind of memory, so that nothing is left unexplained.
+*Live* says which slots are in use: ``full-clusters`` fills clusters one after the other; ``1-per-cluster`` fills as
+many and leaves one slot in each; ``random`` fills the device and frees random slots until the share is left. What a
+cover letter does not count shows as a difference by kind of memory, so that nothing is left unexplained.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def _fill(design: Design, n: int) -> NDArray[np.uint64]:
     return out[:done]
 
 
-def _formula(formula: Formula | None, memory: dict[str, int], slots: int, used: int) -> tuple[float | None, dict[str, float]]:
+def _formula(
+    formula: Formula | None, memory: dict[str, int], slots: int, used: int
+) -> tuple[float | None, dict[str, float]]:
     """The formula's bytes, and by kind what is measured beyond it."""
     if formula is None:
         return None, {}
@@ -146,7 +148,9 @@ def _formula(formula: Formula | None, memory: dict[str, int], slots: int, used: 
     return sum(said.values()), {kind: value for kind, value in terms.items() if value}
 
 
-def _footprint(design: Design, spec: str, backend: str, live: str, use: float, slots: int, used: int, formula: Formula | None) -> Footprint:
+def _footprint(
+    design: Design, spec: str, backend: str, live: str, use: float, slots: int, used: int, formula: Formula | None
+) -> Footprint:
     memory = {kind: value for kind, value in design.memory().items() if value and kind != "total"}
     said, terms = _formula(formula, memory, slots, used)
     return Footprint(spec, backend, live, use, slots, used, memory, design.bytes, said, terms)
@@ -172,7 +176,9 @@ def _sparse(spec: str, slots: int, uses: list[float], options: dict[str, Any]) -
         yield use, design, len(first)
 
 
-def _random(spec: str, slots: int, uses: list[float], options: dict[str, Any], seed: int) -> Iterator[tuple[float, Design, int]]:
+def _random(
+    spec: str, slots: int, uses: list[float], options: dict[str, Any], seed: int
+) -> Iterator[tuple[float, Design, int]]:
     """One full design that loses more and more of its slots."""
     design = designs.make(spec, slots, **options)
     entries = np.random.default_rng(seed).permutation(_fill(design, slots))
@@ -285,7 +291,9 @@ def hops(spec: str, slots: int, n: int, *, check: bool = False) -> HopFootprint:
         spaces.verify()
     used = len(spaces.entries())
     counters = design.counters
-    return HopFootprint(spec, n, used, _groups(design, used), design.bytes / used, counters["ptes"], design.wasted, refused)
+    return HopFootprint(
+        spec, n, used, _groups(design, used), design.bytes / used, counters["ptes"], design.wasted, refused
+    )
 
 
 def _devices(spec: str, tiers: int) -> int:

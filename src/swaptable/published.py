@@ -4,8 +4,8 @@
 """The cover letters' arithmetic: bytes of swap metadata by design, device size and use.
 
 A formula is a sum of terms, each named by the kind of memory that :meth:`Design.memory` counts for it, so that the
-structures can be held against it term by term. It is ``published`` (posted with figures), ``derived`` (computed here from
-published sizes) or ``inferred``. Sizes in the mails are MiB although they say MB; N is slots, C clusters of 512, n used.
+structures can be held against it term by term. It is ``published`` (posted with figures), ``derived`` (computed here
+from published sizes) or ``inferred``. Sizes in the mails are MiB although they say MB.
 """
 
 from __future__ import annotations
@@ -131,8 +131,12 @@ def _thread() -> Iterator[Formula]:
     yield Formula("swap-table-p2", "swap-table-p2", "disk", P2, "published", KAIRUI)
     yield Formula("swap-table-p3", "swap-table-p3", "disk", P3, "published", KAIRUI)
     yield Formula("swap-table-p4, forecast", None, "disk", (_cluster("cluster_info", 32), WORDS), "published", KAIRUI)
-    yield Formula("vswap-16", "vswap-16", "zswap", (WORDS, _used("virtual_tables", 8)), "published", "Yosry Ahmed, 2025-12-03")
-    yield Formula("vswap-16", "vswap-16", "disk", (WORDS, _used("virtual_tables", 8)), "published", "Yosry Ahmed, 2025-12-03")
+    yield Formula(
+        "vswap-16", "vswap-16", "zswap", (WORDS, _used("virtual_tables", 8)), "published", "Yosry Ahmed, 2025-12-03"
+    )
+    yield Formula(
+        "vswap-16", "vswap-16", "disk", (WORDS, _used("virtual_tables", 8)), "published", "Yosry Ahmed, 2025-12-03"
+    )
     narrow = (WORDS, _used("index_tables", 4))
     tree = _used("object_nodes", 8)
     yield Formula("vswap-16x", "vswap-16x", "zswap", (*narrow, tree), "published", "Yosry Ahmed, 2025-12-04")
@@ -154,7 +158,9 @@ def _phases() -> Iterator[Formula]:
     yield Formula("swap-table-p4", "swap-table-p4", "disk", P4, "derived", MERGED)
     yield Formula("swap-table-p4", "swap-table-p4", "zswap", (*P4, TREE), "derived", MERGED)
     yield Formula("swap-table-p4, exact xarray", None, "zswap", (*P4, EXACT_TREE), "derived", f"{MERGED}; {exact}")
-    yield Formula("zram", "zram", "disk", (*P4, _slot("zram_table", 16)), "derived", "Nhat Pham, 2026-03-26: at least 2 words")
+    yield Formula(
+        "zram", "zram", "disk", (*P4, _slot("zram_table", 16)), "derived", "Nhat Pham, 2026-03-26: at least 2 words"
+    )
     ours = (WORDS, _per_used_cluster("clusters", 64))
     yield Formula("swap-table", "swap-table", "disk", ours, "derived", "this library: 8-byte words, 64 bytes a cluster")
 

@@ -107,8 +107,8 @@ def make(name: str, slots: int, **kw: Any) -> Design:
     """
     name, options = parse(name)
     module, _, cls = DESIGNS[name].partition(":")
-    made = getattr(importlib.import_module(module), cls)
+    made: type[Design] = getattr(importlib.import_module(module), cls)
     try:
         return made(slots, **options | kw)
     except TypeError as err:
-        raise ValueError(f"{name}: {err}") from None
+        raise ValueError(f"{name}: {err}") from err

@@ -488,7 +488,8 @@ cdef inline int move_one(backing_t *b, const front_t *front, void *d, uint64_t e
 
 
 cdef inline int64_t backing_transfer(
-    backing_t *b, const front_t *front, void *d, const uint64_t *entries, int64_t n, int tier, const host_t *host) noexcept nogil:
+    backing_t *b, const front_t *front, void *d, const uint64_t *entries, int64_t n, int tier, const host_t *host,
+) noexcept nogil:
     """The entries' data to that tier, no entry changes; how many were moved. One extent is one IO."""
     cdef int64_t i, moved = 0
     cdef uint64_t last = 0

@@ -3,7 +3,7 @@
 # Used by every design, by tests, and by people; the replay calls the table of functions itself.
 """What every swap design can be asked, whatever it is made of."""
 
-from libc.errno cimport EBUSY, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP
+from libc.errno cimport EBUSY, ENOMEM, ENOSPC, EOPNOTSUPP
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
@@ -541,7 +541,8 @@ cdef class Design:
 
 
 cdef int64_t fill_design(
-    const design_ops_t *ops, void *d, uint64_t *out, int64_t n, int order, unsigned int memcg, bint written, int *err) noexcept nogil:
+    const design_ops_t *ops, void *d, uint64_t *out, int64_t n, int order, unsigned int memcg, bint written, int *err,
+) noexcept nogil:
     """Swap folios out until there are n entries; how many there are, and why no more."""
     cdef int64_t done = 0
     cdef int nr = 1 << order, i
@@ -556,7 +557,7 @@ cdef int64_t fill_design(
             err[0] = ops.writeout(d, entry, nr)
             if err[0]:
                 ops.put(d, entry, nr)
-        ops.cache_del(d, entry, nr, done & 0xffff)
+        ops.cache_del(d, entry, nr, 1 + (done & 0xffff))
         if err[0]:
             return done
         for i in range(nr):
@@ -661,7 +662,8 @@ cdef int64_t end_moves(walk_t *w) noexcept nogil:
 
 
 cdef int64_t walk_transfer(
-    const design_ops_t *ops, void *d, counters_t *c, const uint64_t *entries, int64_t n, int tier, const host_t *host) noexcept nogil:
+    const design_ops_t *ops, void *d, counters_t *c, const uint64_t *entries, int64_t n, int tier, const host_t *host,
+) noexcept nogil:
     cdef walk_t w
     cdef int64_t i, moved
     cdef int err = 0
@@ -722,7 +724,8 @@ cdef int unuse_pte(void *arg, uint64_t pte, uint64_t *value) noexcept nogil:
 
 
 cdef int walk_swapoff(
-    const design_ops_t *ops, void *d, counters_t *c, uint64_t first, uint64_t last, const host_t *host) noexcept nogil:
+    const design_ops_t *ops, void *d, counters_t *c, uint64_t first, uint64_t last, const host_t *host,
+) noexcept nogil:
     cdef walk_t w
     if host == NULL or host.walk == NULL:
         return -EOPNOTSUPP

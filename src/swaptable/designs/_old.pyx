@@ -21,20 +21,20 @@ from libc.string cimport memset
 
 from swaptable.designs._count cimport counted_alloc, counted_free, counted_lock, counted_unlock
 from swaptable.designs._design cimport (
-    NOWHERE, PEEK_BAD, PEEK_FOLIO, PEEK_FREE, PEEK_SHADOW, POOL, Design, counters_t, design_ops_t, host_t, peek_t, place_t,
+    PEEK_BAD, PEEK_FOLIO, PEEK_FREE, PEEK_SHADOW, POOL, Design, counters_t, design_ops_t, host_t, peek_t, place_t,
     walk_swapoff, walk_transfer,
 )
 from swaptable.designs._map cimport (
-    CONTINUED, COUNT, HAS_CACHE, MAP_BAD, MAP_MAX, map_count, map_digits_left, map_down, map_find, map_has_users, map_in_use,
+    CONTINUED, COUNT, HAS_CACHE, MAP_BAD, map_count, map_digits_left, map_down, map_find, map_has_users, map_in_use,
     map_init, map_links, map_missing_level, map_more, map_more_bytes, map_release, map_t, map_up,
 )
 from swaptable.designs._radix cimport (
     radix_clear, radix_fill, radix_init, radix_is_node, radix_load, radix_node, radix_node_t, radix_nodes, radix_release,
-    radix_run, radix_t, slab_bytes, slab_destroy, slab_init, slab_slack, slab_t,
+    radix_run, radix_t, slab_destroy, slab_init, slab_slack, slab_t,
 )
 from swaptable.designs._slots cimport (
     CI_PLAIN, CLUSTER, CLUSTER_SHIFT, INDEX_FLAT, ci_t, slots_alloc, slots_bytes, slots_ci, slots_free_locked, slots_init,
-    slots_lock, slots_release, slots_sound, slots_t, slots_unlock, slots_unusable, slots_used,
+    slots_lock, slots_release, slots_sound, slots_t, slots_unlock, slots_used,
 )
 from swaptable.designs._zswap cimport (
     zswap_bytes, zswap_get, zswap_init, zswap_nodes, zswap_peek, zswap_put, zswap_release, zswap_t, zswap_take,

@@ -19,6 +19,22 @@ from swaptable.designs._slots cimport (
 from swaptable.designs._zswap cimport zswap_nodes, zswap_peek
 
 
+cdef inline bint far_count(ci_t *ci, int off) noexcept nogil:
+    """Does the table of counts have one for the slot?"""
+    return ci.extend != NULL and ci.extend[off] >= COUNT_MAX
+
+
+cdef inline bint left_over(device_t *dev, ci_t *ci, uint64_t slot) noexcept nogil:
+    """Does anything but the word still know a slot that is free?"""
+    if zswap_peek(&dev.zswap, slot) or (dev.cgroup != NULL and dev.cgroup[slot]):
+        return True
+    if dev.memcg == MEMCG_TABLE and ci.memcg != NULL and ci.memcg[slot & (CLUSTER - 1)]:
+        return True
+    if dev.zero != NULL and dev.zero[slot >> 6] >> (slot & 63) & 1:
+        return True
+    return dev.zram != NULL and dev.zram[slot * ZRAM_WORDS] != 0
+
+
 cdef inline const char *slot_fault(words_t *s, device_t *dev, ci_t *ci, uint64_t slot) noexcept nogil:
     """What is wrong with a slot, or NULL."""
     cdef int off = slot & (CLUSTER - 1)
@@ -41,14 +57,12 @@ cdef inline const char *slot_fault(words_t *s, device_t *dev, ci_t *ci, uint64_t
             return b"the map and the word disagree on users"
         if (dev.map.map[slot] & CONTINUED != 0) != map_digits_left(&dev.map, slot):
             return b"the map and its further digits disagree"
-    elif dev.slots.stride >= CI_EXTEND and used and (swp_tb_count(word) == COUNT_MAX) != (ci.extend != NULL and ci.extend[off] >= COUNT_MAX):
+    elif dev.slots.stride >= CI_EXTEND and used and (swp_tb_count(word) == COUNT_MAX) != far_count(ci, off):
         return b"the count's table and the word disagree"
     if used and not swp_tb_is_folio(word) and count_of(dev, ci, slot) == 0:
         return b"in use without users and not cached"
-    if not used and (zswap_peek(&dev.zswap, slot) or (dev.cgroup != NULL and dev.cgroup[slot]) or (dev.memcg == MEMCG_TABLE and ci.memcg != NULL and ci.memcg[off])):
-        return b"free, but a memcg or an object is left"
-    if not used and ((dev.zero != NULL and dev.zero[slot >> 6] >> (slot & 63) & 1) or (dev.zram != NULL and dev.zram[slot * ZRAM_WORDS])):
-        return b"free, but a zero bit or zram has it"
+    if not used and left_over(dev, ci, slot):
+        return b"free, but a memcg, an object, a zero bit or zram has it"
     if s.reverse and ci.second != NULL and cell_count(cell_of(ci, slot)[0]) > (count_of(dev, ci, slot) if used else 0):
         return b"more page table entries than users"
     return NULL

@@ -9,7 +9,7 @@
 # A writeout gives blocks that stay with the entry until it is freed; data moves by a store to the second table.
 """Virtual slots with swap table words: the Swap Table Edition, and the 16- and 12-byte forms argued for."""
 
-from libc.errno cimport EINVAL, ENOENT, ENOMEM, ENOSPC
+from libc.errno cimport EINVAL, ENOENT, ENOMEM
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset

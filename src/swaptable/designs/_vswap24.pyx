@@ -20,7 +20,7 @@
 # kmalloc gives for 12,352 (v3 to v5).
 """Virtual swap space v3 to v6: a 24-byte descriptor a virtual slot, blocks behind it."""
 
-from libc.errno cimport EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
+from libc.errno cimport EEXIST, ENOENT, ENOMEM, ENOSPC, EOVERFLOW
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -37,7 +37,7 @@ from swaptable.designs._design cimport (
 )
 from swaptable.designs._radix cimport (
     radix_first_free, radix_init, radix_insert, radix_is_node, radix_last, radix_load, radix_node, radix_node_t, radix_nodes,
-    radix_release, radix_remove, radix_t, slab_bytes, slab_destroy, slab_init, slab_slack, slab_t,
+    radix_release, radix_remove, radix_t, slab_destroy, slab_init, slab_slack, slab_t,
 )
 from swaptable.designs._slots cimport CLUSTER, CLUSTER_SHIFT, ORDERS, slots_bytes
 

@@ -11,17 +11,16 @@
 # that; in a chain the slot left behind holds a Pointer to the next one.
 """Swap table words on devices: the phases of the swap table, ghost devices, zram, redirections, a reverse map to PTEs."""
 
-from libc.errno cimport EBUSY, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP
+from libc.errno cimport EBUSY, EINVAL, ENOENT, ENOSPC, EOPNOTSUPP
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 from swaptable._entry cimport (
-    COUNT_MAX, KIND_INVALID, KIND_POINTER, SWP_TB_BAD, swp_tb_count, swp_tb_counts, swp_tb_is_folio, swp_tb_is_shadow,
-    swp_tb_kind, swp_tb_pfn, swp_tb_shadow, swp_tb_zero,
+    SWP_TB_BAD, swp_tb_counts, swp_tb_is_folio, swp_tb_is_shadow,
+    swp_tb_pfn, swp_tb_shadow, swp_tb_zero,
 )
 from swaptable.designs._chain cimport (
-    chain_cut, chain_end, chain_pool_off, chain_run, chain_swapoff, chain_transfer, dup_arg, pointer_target, put_arg,
+    chain_cut, chain_end, chain_pool_off, chain_run, chain_swapoff, chain_transfer, dup_arg, put_arg,
 )
 from swaptable.designs._count cimport counted_alloc
 from swaptable.designs._design cimport (
@@ -32,8 +31,8 @@ from swaptable.designs._device cimport (
     EXTEND_BYTES, MEMCG_ARRAY, MEMCG_BYTES, MEMCG_TABLE, MEMCG_WORD, TABLE_BYTES, ZRAM_WORDS, device_arrays, device_init,
     device_mark_bad, device_memcg, device_release, device_t, device_word,
 )
-from swaptable.designs._links cimport LINK_BYTES, cell_add, cell_count, cell_of, cell_remove, link_t, links_drop
-from swaptable.designs._map cimport HAS_CACHE, map_count, map_digits_left, map_links, map_more_bytes
+from swaptable.designs._links cimport LINK_BYTES, cell_add, cell_of, cell_remove, link_t, links_drop
+from swaptable.designs._map cimport map_links, map_more_bytes
 from swaptable.designs._radix cimport radix_node_t, radix_nodes, slab_destroy, slab_init, slab_slack
 from swaptable.designs._run cimport (
     CACHED, DEVICE_SHIFT, IN_USE, UNCACHED, USERS, alloc_from, check_words, count_of, device_at, device_of_tier, entry_of,

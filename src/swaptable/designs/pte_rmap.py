@@ -21,8 +21,8 @@ class PteRmap(WordDesign):
     name = "pte-rmap"
     says = {  # noqa: RUF012
         "fork": "dup, and a link of 16 bytes for each further page table entry",
-        "transfer": "from the pool to the slot kept for it: the tree's entry goes; to another device: a slot there, and a visit to "
-        "each page table entry that names the old one",
+        "transfer": "from the pool to the slot kept for it: the tree's entry goes; to another device: a slot there, "
+        "and a visit to each page table entry that names the old one",
         "swapoff": "a visit to each page table entry that names a slot of the device",
     }
 

@@ -36,13 +36,11 @@ class RedirectChain(WordDesign):
     says = {  # noqa: RUF012
         "fork": "dup: one more in the word at the end of the chain",
         "transfer": "a slot on the other device gets the state, the old one becomes a Pointer to it; no entry changes",
-        "swapoff": "every word of every other device is looked at for Pointers; entries that name the device itself take a walk of "
-        "all page tables",
+        "swapoff": "every word of every other device is looked at for Pointers; entries that name the device itself "
+        "take a walk of all page tables",
     }
 
-    def __init__(
-        self, slots: int, backend: str = "disk", devices: int | None = None, index: str = "flat"
-    ) -> None:
+    def __init__(self, slots: int, backend: str = "disk", devices: int | None = None, index: str = "flat") -> None:
         ghost = backend == "zswap"
         count = int(not ghost) if devices is None else devices
         super().__init__(slots, phase=4, backend=backend, devices=count, ghost=ghost, chain=True, index=index)

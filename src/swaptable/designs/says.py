@@ -9,9 +9,10 @@ __all__ = ["BY_DESCRIPTOR", "BY_TABLE", "BY_WALK", "owners_say"]
 
 BY_WALK: dict[str, str] = {
     "fork": "dup: one more in the word, beyond 14 in a table for the cluster that exists only then",
-    "transfer": "from the pool to the slot kept for it: the tree's entry goes; to another device: a slot there and a walk of "
-    "all page tables, which name the device",
-    "swapoff": "a walk of all page tables, each entry of the device becomes a page of memory; the pool: each object to its slot",
+    "transfer": "from the pool to the slot kept for it: the tree's entry goes; to another device: a slot there and "
+    "a walk of all page tables, which name the device",
+    "swapoff": "a walk of all page tables, each entry of the device becomes a page of memory; the pool: each object "
+    "to its slot",
 }
 """An entry names device and slot, and the slot is the place."""
 
@@ -24,7 +25,8 @@ BY_TABLE: dict[str, str] = {
 BY_DESCRIPTOR: dict[str, str] = {
     "fork": "dup: one more in the descriptor's count",
     "transfer": "the descriptor points elsewhere; no entry changes",
-    "swapoff": "each used block leads to its entry by an xarray; its data becomes a page in the swap cache, the entries stay",
+    "swapoff": "each used block leads to its entry by an xarray; its data becomes a page in the swap cache, the "
+    "entries stay",
 }
 """An entry has a descriptor."""
 
@@ -37,5 +39,7 @@ def owners_say(owners: bool) -> dict[str, str]:
     owners : bool
         Each block leads back to its entry.
     """
-    how = "each used block leads to its entry" if owners else "the whole front is looked through for the device's blocks"
+    how = (
+        "each used block leads to its entry" if owners else "the whole front is looked through for the device's blocks"
+    )
     return {"swapoff": how + "; their data becomes pages in the swap cache, the entries stay"}

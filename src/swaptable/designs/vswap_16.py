@@ -34,9 +34,7 @@ class Vswap16(VirtualDesign):
     def __init__(
         self, slots: int, backend: str = "disk", devices: int | None = None, index: str = "array", owners: bool = False
     ) -> None:
-        super().__init__(
-            slots, backend=backend, devices=devices, index=index, owners="table" if owners else "none"
-        )
+        super().__init__(slots, backend=backend, devices=devices, index=index, owners="table" if owners else "none")
         self._owners = bool(owners)
 
     @property

@@ -2,10 +2,10 @@
 # May import the virtual slots of words.
 # Used by the registry of designs.
 #
-# Models the variant of Yosry Ahmed's reply a day later (linux-mm, 2025-12-04): beside the 8-byte word 4 bytes that are an
-# index into an xarray of zswap's objects, which stays, or else device and block: 12 bytes and the xarray while the data
-# is in the pool, 12 afterwards. Inferred: 2 bits for the device and 30 for the block or index; the lowest free index is
-# given out; one bit a block says that it is taken; nobody keeps its owner.
+# Models the variant of Yosry Ahmed's reply a day later (linux-mm, 2025-12-04): beside the 8-byte word 4 bytes that
+# are an index into an xarray of zswap's objects, which stays, or else device and block: 12 bytes and the xarray while
+# the data is in the pool, 12 afterwards. Inferred: 2 bits for the device and 30 for the block or index; the lowest
+# free index is given out; one bit a block says that it is taken; nobody keeps its owner.
 """Virtual slots of 12 bytes: an 8-byte word, a 4-byte index."""
 
 from __future__ import annotations

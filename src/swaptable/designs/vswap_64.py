@@ -2,8 +2,8 @@
 # May import the virtual slots with descriptors.
 # Used by the registry of designs.
 #
-# Models Nhat Pham's "Virtual Swap Space" RFC v1 (April 2025): as v2 with a descriptor of 64 bytes, before place, cache and
-# shadow shared fields.
+# Models Nhat Pham's "Virtual Swap Space" RFC v1 (April 2025): as v2 with a descriptor of 64 bytes, before place,
+# cache and shadow shared fields.
 """Virtual swap space RFC v1: 64-byte descriptors."""
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ class XSwap(WordDesign):
     name = "xswap"
     says = {  # noqa: RUF012
         "fork": "dup: one more in the word, beyond 14 in a table for the cluster that exists only then",
-        "transfer": "no writeback; pages leave for another device through memory: a slot there and a walk of all page tables",
+        "transfer": "no writeback; pages leave for another device through memory: a slot there and a walk of all "
+        "page tables",
         "swapoff": "destroy: a walk of all page tables, each entry becomes a page of memory",
     }
 
