@@ -39,15 +39,9 @@ cdef struct state_t:
 cdef inline int counted(state_t *s, int lookups, int err) noexcept nogil:
     """Add what the core counted for one operation.
 
-    The core does not count what its searches look at: a hold is the words that the operation wrote. Bytes are what the
-    operation changed on balance.
+    The core does not count what its searches look at: a hold is the words that the operation wrote.
     """
     cdef counters_t *c = &s.counters
-    cdef uint64_t held = table_bytes(s.t)
-    c.hold_longest = max(c.hold_longest, s.stat.words)
-    c.allocated += held - c.now if held > c.now else 0
-    c.freed += c.now - held if held < c.now else 0
-    c.now = held
     c.ops += 1
     c.lookups += lookups
     c.depth += lookups * LOOKUP_DEPTH
@@ -55,8 +49,21 @@ cdef inline int counted(state_t *s, int lookups, int err) noexcept nogil:
     c.list_locks += s.stat.list_locks
     c.words += s.stat.words
     c.visited += s.stat.visited
+    c.hold_longest = s.stat.words if s.stat.words > c.hold_longest else c.hold_longest
+    if s.stat.list_locks:
+        count_bytes(s)      # tables come and go with clusters that change lists
     memset(&s.stat, 0, sizeof(swap_stat_t))
     return err
+
+
+cdef uint64_t count_bytes(state_t *s) noexcept nogil:
+    """The bytes held now; what changed since the last time, on balance, is counted."""
+    cdef counters_t *c = &s.counters
+    cdef uint64_t held = table_bytes(s.t)
+    c.allocated += held - c.now if held > c.now else 0
+    c.freed += c.now - held if held < c.now else 0
+    c.now = held
+    return held
 
 
 cdef int st_alloc(void *d, int order, uint64_t pfn, unsigned int memcg, uint64_t *entry) noexcept nogil:
@@ -109,7 +116,7 @@ cdef uint64_t st_size(void *d) noexcept nogil:
 
 
 cdef uint64_t st_bytes(void *d) noexcept nogil:
-    return table_bytes((<state_t *>d).t)
+    return count_bytes(<state_t *>d)
 
 
 cdef int st_locate(void *d, uint64_t entry, int nr, place_t *where) noexcept nogil:
@@ -127,14 +134,15 @@ cdef int st_read(void *d, uint64_t entry, int nr, place_t *where) noexcept nogil
     # The slot is the place: nothing to look up.
     cdef state_t *s = <state_t *>d
     cdef int i
+    s.counters.ops += 1
     for i in range(nr):
         if not swp_tb_is_folio(table_word(s.t, entry + i)):
-            return counted(s, 0, -ENOENT)
+            return -ENOENT
         where[i].tier = 1
         where[i].block = entry + i
     s.counters.ios += 1
     s.counters.extents += 1
-    return counted(s, 0, 0)
+    return 0
 
 
 cdef void st_peek(void *d, uint64_t entry, peek_t *said) noexcept nogil:
