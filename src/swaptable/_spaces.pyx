@@ -466,6 +466,12 @@ cdef int check_one(spaces_t *s, int64_t pte) noexcept nogil:
     return -EIO if p == NULL or p[0] != s.want[pte] else 0
 
 
+cdef int64_t *data_of(array) except? NULL:
+    """The numbers of a contiguous array: its address, since each module with typed memoryviews is three times as large."""
+    cdef size_t address = array.ctypes.data
+    return <int64_t *>address
+
+
 cdef class AddressSpaces(Host):
     """Processes with pages of data, and a design that holds what is swapped out.
 
@@ -540,25 +546,28 @@ cdef class AddressSpaces(Host):
             raise CheckError(f"{self.design.name}: {what}: page table entry {self.s.bad} does not lead to its data")
         raise_errno(err, f"{self.design.name}: {what}")
 
-    cdef _each(self, const int64_t[::1] ptes, int (*what)(spaces_t *, int64_t) noexcept nogil, name):
+    cdef _each(self, ptes, int (*what)(spaces_t *, int64_t) noexcept nogil, name):
         """*what* for each of some page table entries; stops at the first error."""
-        cdef int64_t i = 0, n = ptes.shape[0]
+        list = self._inside(ptes, 1)
+        cdef const int64_t *data = data_of(list)
+        cdef int64_t i = 0, n = len(list)
         cdef int err = 0
-        self._inside(ptes, 1)
         with nogil:
             while i < n and err == 0:
-                self.s.bad = ptes[i]
-                err = what(&self.s, ptes[i])
+                self.s.bad = data[i]
+                err = what(&self.s, data[i])
                 i += 1
         if err:
             self._failed(err, name)
 
-    cdef int _inside(self, const int64_t[::1] ptes, int64_t nr) except -1:
-        cdef int64_t i, end = self.s.processes * self.s.pages
-        for i in range(ptes.shape[0]):
-            if not 0 <= ptes[i] <= end - nr:
-                raise_errno(EINVAL, f"page table entry {ptes[i]} is not in 0..{end - nr}")
-        return 0
+    def _inside(self, ptes, nr):
+        """*ptes* as an int64 array; SwapValueError when there are no *nr* page table entries from one of them on."""
+        found = np.ascontiguousarray(ptes, np.int64)
+        end = self.s.processes * self.s.pages
+        if found.size and not (0 <= found.min() and found.max() <= end - nr):
+            bad = found[(found < 0) | (found > end - nr)][0]
+            raise_errno(EINVAL, f"page table entry {bad} is not in 0..{end - nr}")
+        return found
 
     def populate(self, int process=0) -> None:
         """Give each empty page of a process a page of memory with a new value."""
@@ -576,7 +585,7 @@ cdef class AddressSpaces(Host):
             self.s.page[pfn].dirty = True
             self.s.ptes[i] = <uint64_t>pfn << 2 | PRESENT
 
-    def swap_out(self, const int64_t[::1] ptes, int order=0) -> int:
+    def swap_out(self, ptes, int order=0) -> int:
         """Swap pages out and return how many went; those that find no room stay.
 
         Parameters
@@ -591,17 +600,19 @@ cdef class AddressSpaces(Host):
         SwapError
             What the design refused and may not refuse.
         """
-        cdef int64_t done
+        cdef int64_t done, n
+        cdef const int64_t *data
         if not 0 <= order <= MAX_ORDER:
             raise_errno(EINVAL, f"order {order} is not in 0..{MAX_ORDER}")
-        self._inside(ptes, 1 << order)
+        list = self._inside(ptes, 1 << order)
+        n, data = len(list), data_of(list)
         with nogil:
-            done = out_many(&self.s, &ptes[0] if ptes.shape[0] else NULL, ptes.shape[0], order)
+            done = out_many(&self.s, data, n, order)
         if done < 0:
             self._failed(done, "swap_out")
         return done
 
-    def swap_in(self, const int64_t[::1] ptes) -> None:
+    def swap_in(self, ptes) -> None:
         """Fault on pages; those in memory are passed over.
 
         Raises
@@ -611,11 +622,11 @@ cdef class AddressSpaces(Host):
         """
         self._each(ptes, in_one, "swap_in")
 
-    def store(self, const int64_t[::1] ptes) -> None:
+    def store(self, ptes) -> None:
         """Store to pages: they come in, are copied where they are shared, and have new values."""
         self._each(ptes, store_one, "store")
 
-    def drop(self, const int64_t[::1] ptes) -> None:
+    def drop(self, ptes) -> None:
         """Unmap pages: what nobody else has is gone, in memory and in swap."""
         self._each(ptes, drop_one, "drop")
 
@@ -657,9 +668,8 @@ cdef class AddressSpaces(Host):
     def entries(self):
         """Return the swap entries that page tables hold, each once, ascending; a uint64 array."""
         cdef int64_t i, n = 0
-        cdef uint64_t[::1] found
         out = np.empty(self.swapped, np.uint64)
-        found = out
+        cdef uint64_t *found = <uint64_t *>data_of(out)
         for i in range(self.s.processes * self.s.pages):
             if self.s.ptes[i] & 3 == SWAPPED:
                 found[n] = self.s.ptes[i] >> 2
