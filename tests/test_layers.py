@@ -23,7 +23,7 @@ FLOORS = [
     ["space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
-    ["replay", "published", "footprint"],
+    ["replay", "published", "footprint", "hops"],
     ["report", "doctor", "thp_test"],
     ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],

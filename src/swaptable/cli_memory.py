@@ -1,5 +1,5 @@
 # The command `memory`: bytes a slot by design, as published and as measured.
-# May import published, footprint and what the command line uses.
+# May import published, footprint, hops and what the command line uses.
 # Used by cli.py.
 """``swaptable memory``: options, and the report that they ask for."""
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from swaptable import designs, footprint, published
+from swaptable import hops as moves
 from swaptable._workload import PAGE_SIZE, parse_size
 from swaptable.published import MIB
 
@@ -178,16 +179,16 @@ def _hops_measured(args: argparse.Namespace, slots: int) -> tuple[list[dict[str,
     for spec in args.design or designs.names():
         for n in args.hops:
             _tell(f"{spec}, {n} moves")
-            found = footprint.hops(spec, slots, n)
+            found = moves.hops(spec, slots, n)
             results.append(found.to_dict())
             if found.refused:
-                table.append([spec, str(n), *["-"] * (len(footprint.GROUPS) + 4)])
+                table.append([spec, str(n), *["-"] * (len(moves.GROUPS) + 4)])
                 continue
             sizes = [f"{size:.2f}" for size in found.groups.values()]
             ptes, wasted = found.ptes / found.used, found.wasted / found.used
             table.append([spec, str(n), *sizes, f"{found.total:.2f}", f"{ptes:.2f}", f"{wasted:.2f}"])
     _tell("")
-    heads = ("design", "moved", *footprint.GROUPS, "other", "total", "PTEs", "wasted")
+    heads = ("design", "moved", *moves.GROUPS, "other", "total", "PTEs", "wasted")
     return results, (f"{_size(slots)} devices in use, bytes an entry after its data moved, measured", heads, table)
 
 
