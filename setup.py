@@ -13,6 +13,7 @@ NAMES = [
     "_replay",
     "backends._codec",
     "backends._pages",
+    "backends._peers",
     "backends._zswap",
     "designs._design",
     "designs._old",

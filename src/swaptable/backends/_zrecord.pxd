@@ -17,12 +17,10 @@ cdef extern from *:
     #define SWAPTABLE_ZRECORD
     #include <sched.h>
     #include <string.h>
-    /* Whether all 512 words are one: the last first, since a page that differs mostly differs there. */
+    /* Whether all 512 words are one. Most pages differ in their first line, which is needed anyway. */
     static inline int same_filled(const uint8_t *page, uint64_t *word) {
         uint64_t v, w[8];
         memcpy(&v, page, 8);
-        memcpy(w, page + 4088, 8);
-        if (w[0] != v) return 0;
         for (int i = 0; i < 4096; i += 64) {
             memcpy(w, page + i, 64);
             if ((w[0] ^ v) | (w[1] ^ v) | (w[2] ^ v) | (w[3] ^ v) | (w[4] ^ v) | (w[5] ^ v) | (w[6] ^ v) | (w[7] ^ v))
@@ -78,6 +76,7 @@ cdef enum:
     REC_FLAGS = 112
     REC_OBJ_SHIFT = 7
     REC_LEN_SHIFT = 14
+    REC_AHEAD = 512         # bytes of the next object that a batch of loads fetches; hardware goes on from there
 
 # Counts of one call, the caller's alone until `stat_flush` adds them up.
 cdef struct zstat_t:
@@ -173,47 +172,59 @@ cdef inline void rec_unpin(void *owner, uint32_t nr, uint64_t loc) noexcept nogi
     head_store(rec_head(s, nr), head | <uint32_t>(loc & 127) << REC_OBJ_SHIFT)
 
 
-cdef inline int rec_place(zstore_t *s, zstat_t *st, uint32_t nr, const uint8_t *bytes, int length, unsigned int state,
-                          uint32_t *head, uint64_t *body) noexcept nogil:
-    """Put *length* bytes of record *nr* into the pool. Return: 0, -ENOSPC at the limit, or -ENOMEM."""
-    cdef bint raw = state == REC_RAW
-    cdef int64_t loc = zs_alloc(&s.zs, PAGE_BYTES - ZS_HEADER if raw else length)
+# How a page is stored, before and after there is room for it.
+cdef struct zobject_t:
+    const uint8_t *bytes
+    int length
+    uint32_t head
+    uint64_t body
+
+
+cdef inline int rec_pack(zstore_t *s, zstat_t *st, context_t *x, const uint8_t *page, bint keep_raw, zobject_t *o) noexcept nogil:
+    """Find out how *page* is stored; compressed it is in the context.
+
+    Context: no locks. Return: 0 with the head's state, or -E2BIG (saves nothing) or -EIO (the codec).
+    """
+    if same_filled(page, &o.body):
+        o.head = REC_FILLED
+        return 0
+    o.head, o.bytes = REC_OBJECT, x.scratch
+    o.length = s.codec.pack(s.codec, x, page, PAGE_BYTES, x.scratch, BLOB_ROOM)
+    if 0 < o.length <= <int>s.zs.most:
+        return 0
+    if o.length < 0:
+        st.pack_fail += 1
+    else:
+        st.poor += 1
+    if not keep_raw:
+        return -EIO if o.length < 0 else -E2BIG
+    o.head, o.bytes, o.length = REC_RAW, page, PAGE_BYTES
+    return 0
+
+
+cdef inline int rec_place(zstore_t *s, zstat_t *st, uint32_t nr, zobject_t *o) noexcept nogil:
+    """Put what `rec_pack` made into the pool, for record *nr*, which does not say so yet.
+
+    Context: no locks. Return: 0 with head and body as they are to be, -ENOSPC at the limit, or -ENOMEM.
+    """
+    cdef int64_t loc
     cdef uint8_t *at
+    if o.head == REC_FILLED:
+        return 0
+    loc = zs_alloc(&s.zs, PAGE_BYTES - ZS_HEADER if o.head == REC_RAW else o.length)
     if loc < 0:
         st.alloc_fail += 1
         st.no_memory += loc == -ENOMEM
         return <int>loc
     at = zs_at(&s.zs, loc)
-    if raw:                 # a page has no room for a header: such an object is never moved
-        memcpy(at, bytes, PAGE_BYTES)
+    if o.head == REC_RAW:       # a page leaves no room for a header: such an object is never moved
+        memcpy(at, o.bytes, PAGE_BYTES)
     else:
         poke32(<uint32_t *>at, nr)
-        memcpy(at + ZS_HEADER, bytes, length)
-    head[0] = state | <uint32_t>(loc & 127) << REC_OBJ_SHIFT | <uint32_t>length << REC_LEN_SHIFT
-    body[0] = <uint64_t>loc >> 7
+        memcpy(at + ZS_HEADER, o.bytes, o.length)
+    o.head |= <uint32_t>(loc & 127) << REC_OBJ_SHIFT | <uint32_t>o.length << REC_LEN_SHIFT
+    o.body = <uint64_t>loc >> 7
     return 0
-
-
-cdef inline int rec_store(zstore_t *s, zstat_t *st, context_t *x, uint32_t nr, const uint8_t *page, bint keep_raw,
-                          uint32_t *head, uint64_t *body) noexcept nogil:
-    """Bring *page* into the pool for record *nr*, which the caller publishes.
-
-    Context: no locks. Return: 0 with head and body, or -E2BIG (saves nothing), -EIO (the codec), -ENOSPC, -ENOMEM.
-    """
-    cdef int length
-    if same_filled(page, body):
-        head[0] = REC_FILLED
-        return 0
-    length = s.codec.pack(s.codec, x, page, PAGE_BYTES, x.scratch, BLOB_ROOM)
-    if length < 0:
-        st.pack_fail += 1
-    elif length > <int>s.zs.most:
-        st.poor += 1
-    else:
-        return rec_place(s, st, nr, x.scratch, length, REC_OBJECT, head, body)
-    if keep_raw:
-        return rec_place(s, st, nr, page, PAGE_BYTES, REC_RAW, head, body)
-    return -EIO if length < 0 else -E2BIG
 
 
 cdef inline void rec_count(zstat_t *st, uint32_t head, int sign) noexcept nogil:
@@ -252,15 +263,14 @@ cdef inline void rec_drop(zstore_t *s, zstat_t *st, uint32_t head, uint64_t body
 
 
 cdef inline void rec_prefetch(zstore_t *s, uint32_t nr) noexcept nogil:
-    """Fetch the begin of a record's object; a hint, whatever becomes of the record meanwhile."""
+    """Fetch a record's object; a hint, whatever becomes of the record meanwhile."""
     cdef uint32_t head = head_load(rec_head(s, nr)), zspage
     cdef uint8_t *at
+    cdef unsigned int i
     if (head & REC_STATE) != REC_OBJECT:
         return
     zspage = <uint32_t>load_relaxed(rec_body(s, nr))
     if zspage < s.zs.max_zspages:
         at = zs_at(&s.zs, rec_loc(head, zspage))
-        prefetch_read(at)
-        prefetch_read(at + 64)
-        prefetch_read(at + 128)
-        prefetch_read(at + 192)
+        for i in range(0, min(rec_length(head) + ZS_HEADER, REC_AHEAD), 64):
+            prefetch_read(at + i)

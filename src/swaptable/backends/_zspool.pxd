@@ -57,7 +57,8 @@ cdef enum:
     ZS_FULL = 8
     ZS_ISOLATED = 9         # on no list, since somebody moves its objects or gives its pages back
     ZS_NONE = 0xffffffff
-    ZS_SPARE_LEAST = 64     # pages of empty zspages that are kept for the next store
+    ZS_SPARE_LEAST = 64     # pages of empty zspages that are kept for the next store: a 32nd of the limit within these bounds
+    ZS_SPARE_MOST = 8192
 
 # 32 bytes. Objects are bits, lowest first, so that the tail stays free and its pages can go.
 cdef struct zspage_t:
@@ -266,9 +267,8 @@ cdef inline uint32_t zs_take(zspool_t *p) noexcept nogil:
 
 cdef inline void zs_give(zspool_t *p, uint32_t nr) noexcept nogil:
     """An empty zspage comes back; it keeps its pages while few are spare. Context: on no list; no locks."""
-    cdef int64_t pages = popcount64(p.z[nr].pages), most = load64(&p.pages) // 16
-    if most < ZS_SPARE_LEAST:
-        most = ZS_SPARE_LEAST
+    cdef int64_t pages = popcount64(p.z[nr].pages), most = p.limit // 32
+    most = ZS_SPARE_LEAST if most < ZS_SPARE_LEAST else ZS_SPARE_MOST if most > ZS_SPARE_MOST else most
     if pages == 0 or load64(&p.spare_pages) + pages > most:
         zs_forget(p, nr)
         return

@@ -9,15 +9,15 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from swaptable._atomic cimport (
-    add64, load32, load64, load_relaxed, spin_lock, spin_unlock, store32, store_relaxed,
+    add64, load32, load64, load_relaxed, prefetch_read, spin_lock, spin_unlock, store32, store_relaxed,
 )
 from swaptable.backends._codec cimport PAGE_BYTES, Codec, context_get, context_put, context_t
 from swaptable.backends._pages cimport numbers_array, pages_made, pages_open
 from swaptable.backends._zcheck cimport check_records, check_spool
 from swaptable.backends._zrecord cimport (
     REC_FREE, REC_LOCK, REC_OBJECT, REC_RAW, REC_REFERENCED, REC_STATE, REC_TAKEN, head_cas, head_load, head_store,
-    rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_length, rec_load, rec_loc, rec_lock, rec_pin, rec_place,
-    rec_prefetch, rec_store, rec_unpin, stat_flush, zstat_t, zstore_t,
+    rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_length, rec_load, rec_loc, rec_lock, rec_pack, rec_pin, rec_place,
+    rec_prefetch, rec_unpin, stat_flush, zobject_t, zstat_t, zstore_t,
 )
 from swaptable.backends._zspool cimport (
     ZS_CLASS_BYTES, ZS_HEADER, ZS_PAGE, zs_at, zs_compact, zs_destroy, zs_give_back, zs_init, zs_reserve, zs_unreserve, zspage_t,
@@ -108,22 +108,22 @@ cdef inline bint is_full(pool_t *p) noexcept nogil:
 
 cdef inline int store_one(pool_t *p, zstat_t *st, context_t *x, uint32_t nr, const uint8_t *page, int length) noexcept nogil:
     """Store a page, or a blob of *length* bytes, under a number that is the caller's. Return: 0 or -errno."""
-    cdef uint32_t head = 0
-    cdef uint64_t body = 0
-    cdef int err
-    if length == 0:
-        err = rec_store(&p.store, st, x, nr, page, p.keep_raw, &head, &body)
+    cdef zobject_t o
+    cdef int err = 0
+    if length:
+        o.head, o.bytes, o.length = REC_RAW if length == PAGE_BYTES else REC_OBJECT, page, length
     else:
-        err = rec_place(&p.store, st, nr, page, length, REC_RAW if length == PAGE_BYTES else REC_OBJECT, &head, &body)
-    if err:
+        err = rec_pack(&p.store, st, x, page, p.keep_raw, &o)
+    if err == 0:
+        err = rec_place(&p.store, st, nr, &o)
         if err == -ENOSPC:
             add64(&p.limit_hit, 1)
             p.full = True
-        return err
-    rec_count(st, head, 1)
-    store_relaxed(rec_body(&p.store, nr), body)
-    head_store(rec_head(&p.store, nr), head | REC_REFERENCED)
-    return 0
+    if err == 0:
+        rec_count(st, o.head, 1)
+        store_relaxed(rec_body(&p.store, nr), o.body)
+        head_store(rec_head(&p.store, nr), o.head | REC_REFERENCED)
+    return err
 
 
 cdef int64_t store_run(pool_t *p, const uint8_t *pages, const int32_t *lengths, int64_t n, bint whole,
@@ -133,27 +133,29 @@ cdef int64_t store_run(pool_t *p, const uint8_t *pages, const int32_t *lengths, 
     Context: no locks. Return: pages looked at; numbers and errors of these are set.
     """
     cdef uint32_t taken[64]     # NUMBERS
-    cdef int64_t i = 0, nr_taken = 0, next_taken = 0, ahead
+    cdef int64_t i = 0, nr_taken = 0, next_taken = 0
     cdef context_t *x = context_get(p.store.codec)
     cdef zstat_t st
     cdef int err = 0
     memset(&st, 0, sizeof(st))
     while i < n and not (whole and err):
-        numbers[i] = -1
+        if i + 1 < n:           # hardware fetches no further than to the end of this page
+            prefetch_read(pages + (i + 1) * PAGE_BYTES)
+            prefetch_read(pages + (i + 1) * PAGE_BYTES + 64)
+            prefetch_read(pages + (i + 1) * PAGE_BYTES + 128)
         if next_taken == nr_taken:
-            ahead = n - i if n - i < NUMBERS else NUMBERS
-            nr_taken, next_taken = numbers_take(p, taken, ahead), 0
+            nr_taken, next_taken = numbers_take(p, taken, min(n - i, <int64_t>NUMBERS)), 0
         if x == NULL:
             err = -ENOMEM
         elif is_full(p) or next_taken == nr_taken:
             err = -ENOSPC
         else:
             err = store_one(p, &st, x, taken[next_taken], pages + i * PAGE_BYTES, lengths[i] if lengths != NULL else 0)
-            if err == 0:
-                numbers[i] = taken[next_taken]
-                next_taken += 1
-        errors[i] = -err
-        st.stores += err == 0
+        numbers[i], errors[i] = -1, -err
+        if err == 0:
+            numbers[i] = taken[next_taken]
+            next_taken += 1
+            st.stores += 1
         i += 1
     numbers_put(p, taken + next_taken, nr_taken - next_taken)
     if x != NULL:
