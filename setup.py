@@ -12,6 +12,7 @@ NAMES = [
     "_core",
     "_replay",
     "backends._codec",
+    "backends._file",
     "backends._pages",
     "backends._peers",
     "backends._zswap",
