@@ -15,6 +15,7 @@ NAMES = [
     "backends._file",
     "backends._pages",
     "backends._peers",
+    "backends._zram",
     "backends._zswap",
     "designs._design",
     "designs._old",

@@ -13,20 +13,21 @@ module                 who numbers      what
 ``backends.ghost``     the caller       nothing: writes are refused, reads find nothing
 =====================  ===============  ======================================================================
 
-All have the methods of :class:`Backend`, the "VFS-like swap ops" of the swap table discussion in batch form: pages come and
-go as (n, 4096) arrays of uint8 or any other contiguous buffer, block numbers as int64 arrays. Who numbers blocks differs:
+All have the methods of :class:`Backend`, the "VFS-like swap ops" of the swap table discussion in batch form: pages come
+and go as (n, 4096) arrays of uint8 or any other contiguous buffer, block numbers as int64 arrays. Who numbers blocks
+differs:
 
 * **The caller** (``chooses`` is False): numbers are passed in, from 0 to ``blocks`` - 1. An int is the first of a run.
   Consecutive numbers become one vectored transfer.
-* **The backend** (``chooses`` is True): `write_folio` and `write_many` take no numbers and return those that it chose. A
-  number indexes the backend's own record of at most 16 bytes; after `invalidate` it is given to another page.
+* **The backend** (``chooses`` is True): `write_folio` and `write_many` take no numbers and return those that it chose.
+  A number indexes the backend's own record of at most 16 bytes; after `invalidate` it is given to another page.
 
-A page can be *refused*, which is normal (a pool is full, a page does not compress): `write_many` says so page by page in
-``errors``, `write_folio` stores all pages of a folio or none and raises. Or a transfer *fails* (EIO, ENOSPC of a device, a
-short transfer): :class:`~swaptable.errors.TransferError` says which elements were done.
+A page can be *refused*, which is normal (a pool is full, a page does not compress): `write_many` says so page by page
+in ``errors``, `write_folio` stores all pages of a folio or none and raises. Or a transfer *fails* (EIO, ENOSPC of a
+device, a short transfer): :class:`~swaptable.errors.TransferError` says which elements were done.
 
-Work is done without the GIL, and any number of threads may store, load and invalidate at once. A caller must not load or
-drop a block that it drops, rewrites or has not yet stored in another thread.
+Work is done without the GIL, and any number of threads may store, load and invalidate at once. A caller must not load
+or drop a block that it drops, rewrites or has not yet stored in another thread.
 
 A backend of your own
 ---------------------

@@ -71,6 +71,24 @@ def empty_pages(int64_t n):
     return np.frombuffer(room, np.uint8)[: n * PAGE].reshape(n, PAGE)
 
 
+def numbers(blocks, int64_t n=-1):
+    """Return *blocks* as a contiguous int64 array.
+
+    Parameters
+    ----------
+    blocks : int or array of int
+        An int is the first of a run of *n*, or with *n* of -1 one block.
+    n : int
+        How many there must be; -1 for any number.
+
+    Raises
+    ------
+    SwapValueError
+        They are no numbers, or not as many.
+    """
+    return numbers_array(blocks, n)
+
+
 def bound(blocks, int64_t most):
     """Refuse the first of *blocks* (int64) that is not from 0 to *most* - 1.
 

@@ -528,10 +528,12 @@ cdef inline bint zs_compact_step(zspool_t *p, zsclass_t *c, bint last,
 cdef inline int64_t zs_compact(zspool_t *p, void *owner, zs_pin_fn pin, zs_unpin_fn unpin) noexcept nogil:
     """Pack every class into as few zspages as it needs and give the others back.
 
-    Context: no locks. Return: pages given back.
+    Context: no locks. Return: pages given back; spare ones go too, and are not counted.
     """
-    cdef int64_t before = load64(&p.pages), given
+    cdef int64_t before, given
     cdef uint32_t i, step, most
+    zs_drop_spares(p)
+    before = load64(&p.pages)
     for i in range(p.nr_classes):
         most = p.classes[i].nr_zspages      # records that others hold stay where they are: do not try for ever
         for step in range(most):

@@ -265,11 +265,11 @@ cdef int64_t hand_run(pool_t *p, int64_t want, int64_t *out) noexcept nogil:
     A page that was referenced since loses that mark; one that was not is chosen, and marked as if it went to the end
     of a list, so that it is not chosen twice. Context: no locks, the hand's for 4,096 records at a time.
     """
-    cdef int64_t found = 0, left = 2 * <int64_t>load32(&p.store.nr), step
+    cdef int64_t found = 0, left = 2 * <int64_t>load32(&p.store.nr), _step
     cdef uint32_t head, one
     while left > 0 and found < want:
         spin_lock(&p.hand_lock)
-        for step in range(HAND if left > HAND else left):
+        for _step in range(HAND if left > HAND else left):
             one = p.hand if p.hand < load32(&p.store.nr) else 0
             p.hand = one + 1
             left -= 1

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from swaptable.backends import PAGE_BYTES, Buffer, Written
 from swaptable.backends._file import END, SHORT, BlockFile
-from swaptable.backends._pages import empty_pages
+from swaptable.backends._pages import empty_pages, numbers
 from swaptable.errors import SwapValueError
 
 __all__ = ["END", "SHORT", "FileBackend"]
@@ -53,11 +53,9 @@ class FileBackend:
     discard : bool
         False also once the file has refused to have a hole.
 
-    Notes
-    -----
-    Elements of a call are transferred in the order of their block numbers; consecutive ones make one vectored call, however
-    they lie in the arrays. A transfer that ends short goes on where it ended. Any method but `close` may be called from any
-    thread at any time; what two threads do to one block at a time is theirs to order.
+    Notes ----- Elements of a call are transferred in the order of their block numbers; consecutive ones make one
+    vectored call, however they lie in the arrays. A transfer that ends short goes on where it ended. Any method but
+    `close` may be called from any thread at any time; what two threads do to one block at a time is theirs to order.
     """
 
     kind = "file"
@@ -106,7 +104,7 @@ class FileBackend:
             os.ftruncate(self._fd, blocks * PAGE_BYTES)
             have = blocks
         if not 1 <= blocks <= have:
-            raise SwapValueError(errno.EINVAL, f"{self.path} has {have} blocks of {PAGE_BYTES}: expected {max(blocks, 1)}")
+            raise SwapValueError(errno.EINVAL, f"{self.path} has {have} blocks: expected {max(blocks, 1)}")
         return blocks
 
     def _try_direct(self, direct: bool | None) -> tuple[bool, str]:
@@ -114,7 +112,7 @@ class FileBackend:
         if not self.direct:
             return False, self.direct_why
         try:
-            os.preadv(self._fd, [memoryview(empty_pages(1)).cast("B")], 0)
+            os.preadv(self._fd, [empty_pages(1).data], 0)
         except OSError as e:
             if direct or e.errno != errno.EINVAL:
                 raise
@@ -160,10 +158,8 @@ class FileBackend:
         if blocks is None:
             raise SwapValueError(errno.EINVAL, "blocks None: a file does not choose")
         self._file.transfer(True, pages, blocks)
-        n = memoryview(pages).nbytes // PAGE_BYTES
-        first = isinstance(blocks, (int, np.integer))
-        numbers = np.arange(int(blocks), int(blocks) + n) if first else np.asarray(blocks, np.int64)  # type: ignore[call-overload]
-        return Written(numbers, np.zeros(n, np.int32))
+        array = numbers(blocks, memoryview(pages).nbytes // PAGE_BYTES)
+        return Written(array, np.zeros(array.size, np.int32))
 
     def read_folio(self, blocks: ArrayLike, out: Any = None, exclusive: bool = False) -> Any:
         """Read a folio's pages; see `read_many`."""
@@ -187,7 +183,7 @@ class FileBackend:
         """
         out = self._file.read(blocks, out)
         if exclusive:
-            self.invalidate(blocks if not isinstance(blocks, int) else range(blocks, blocks + len(out)))
+            self.invalidate(numbers(blocks, memoryview(out).nbytes // PAGE_BYTES))
         return out
 
     def invalidate(self, blocks: ArrayLike) -> None:
