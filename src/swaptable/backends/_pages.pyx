@@ -71,6 +71,20 @@ def empty_pages(int64_t n):
     return np.frombuffer(room, np.uint8)[: n * PAGE].reshape(n, PAGE)
 
 
+def count(pages):
+    """Return how many pages a buffer holds.
+
+    Raises
+    ------
+    SwapValueError
+        Not whole ones, or not contiguous.
+    """
+    cdef Py_buffer view
+    cdef int64_t n = pages_open(pages, &view, False)
+    PyBuffer_Release(&view)
+    return n
+
+
 def numbers(blocks, int64_t n=-1):
     """Return *blocks* as a contiguous int64 array.
 

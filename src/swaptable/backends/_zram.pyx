@@ -24,6 +24,7 @@ from swaptable.backends._zspool cimport (
 
 import numpy as np
 
+from swaptable.backends._pages import count
 from swaptable.errors import CheckError, raise_errno
 
 cdef enum:
@@ -362,7 +363,7 @@ cdef class ZramTable:
         cdef int64_t[::1] backed
         cdef int err = 0
         if isinstance(blocks, (int, np.integer)) and out is not None:
-            array = self._numbers(blocks, memoryview(out).nbytes // PAGE_BYTES)
+            array = self._numbers(blocks, count(out))
         else:
             array = self._numbers(blocks, -1)
         n = array.size

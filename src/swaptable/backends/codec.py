@@ -149,11 +149,10 @@ def find(name: str, level: int | None = None, source: str | None = None) -> Code
         codec = _open(name, level, each)
         if codec is not None:
             return codec
-    wanted = [_PACKAGE[name][0]] if source == "package" and name in _PACKAGE else [_PYTHON[name]]
-    if source in (None, "system"):
-        wanted.insert(0, _SYSTEM[name])
+    where = {"system": _SYSTEM[name], "package": _PACKAGE.get(name, ("no package",))[0], "python": _PYTHON[name]}
+    looked = where[source] if source else ", ".join(sorted(set(where.values()) - {"no package"}))
     raise MissingCodecError(
-        f"codec {name}: none of {', '.join(wanted)} is installed; the extra `compress` brings what it needs: "
+        f"codec {name} is not installed (looked for {looked}); the extra `compress` brings what it needs: "
         "pip install swaptable[compress]"
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from swaptable.backends import PAGE_BYTES, Buffer, Written
 from swaptable.backends._file import END, SHORT, BlockFile
-from swaptable.backends._pages import empty_pages, numbers
+from swaptable.backends._pages import count, empty_pages, numbers
 from swaptable.errors import SwapValueError
 
 __all__ = ["END", "SHORT", "FileBackend"]
@@ -158,7 +158,7 @@ class FileBackend:
         if blocks is None:
             raise SwapValueError(errno.EINVAL, "blocks None: a file does not choose")
         self._file.transfer(True, pages, blocks)
-        array = numbers(blocks, memoryview(pages).nbytes // PAGE_BYTES)
+        array = numbers(blocks, count(pages))
         return Written(array, np.zeros(array.size, np.int32))
 
     def read_folio(self, blocks: ArrayLike, out: Any = None, exclusive: bool = False) -> Any:
@@ -183,7 +183,7 @@ class FileBackend:
         """
         out = self._file.read(blocks, out)
         if exclusive:
-            self.invalidate(numbers(blocks, memoryview(out).nbytes // PAGE_BYTES))
+            self.invalidate(numbers(blocks, count(out)))
         return out
 
     def invalidate(self, blocks: ArrayLike) -> None:

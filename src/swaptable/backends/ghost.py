@@ -1,10 +1,11 @@
 # The backend that takes nothing.
-# May import errors and numpy.
+# May import _pages, errors and numpy.
 # Used for ghost swap files: a front end whose pages must go to another tier.
 """No bytes: a write is refused and the folio kept, a read finds nothing."""
 
 from __future__ import annotations
 
+import errno
 import threading
 from typing import Any
 
@@ -12,17 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from swaptable.backends import PAGE_BYTES, Buffer, Written
-from swaptable.errors import AOP_WRITEPAGE_ACTIVATE, FolioKeptError, SlotNotInUseError, raise_errno
+from swaptable.backends._pages import count
+from swaptable.errors import AOP_WRITEPAGE_ACTIVATE, FolioKeptError, SlotNotInUseError
 
 __all__ = ["GhostBackend"]
-
-
-def _pages(pages: Buffer) -> int:
-    """How many pages a buffer holds; an error when they are not whole."""
-    nbytes = memoryview(pages).nbytes
-    if nbytes % PAGE_BYTES:
-        raise_errno(22, f"pages: {nbytes} bytes, expected n times {PAGE_BYTES}")
-    return nbytes // PAGE_BYTES
 
 
 class GhostBackend:
@@ -54,12 +48,12 @@ class GhostBackend:
             Always.
         """
         with self._lock:
-            self.writes_refused += _pages(folio)
+            self.writes_refused += count(folio)
         raise FolioKeptError(AOP_WRITEPAGE_ACTIVATE, "a ghost has no blocks: the folio stays in memory")
 
     def write_many(self, pages: Buffer, blocks: ArrayLike | None = None) -> Written:
         """Refuse every page: its error is AOP_WRITEPAGE_ACTIVATE."""
-        n = _pages(pages)
+        n = count(pages)
         with self._lock:
             self.writes_refused += n
         return Written(np.full(n, -1, np.int64), np.full(n, AOP_WRITEPAGE_ACTIVATE, np.int32))
@@ -80,9 +74,9 @@ class GhostBackend:
         if numbers.size == 0:
             return np.empty((0, PAGE_BYTES), np.uint8) if out is None else out
         with self._lock:
-            self.reads += 1 if out is None or np.ndim(blocks) else _pages(out)
+            self.reads += 1 if out is None or np.ndim(blocks) else count(out)
             self.reads += numbers.size - 1
-        error = SlotNotInUseError(2, f"block {numbers[0]}: a ghost holds no data")
+        error = SlotNotInUseError(errno.ENOENT, f"block {numbers[0]}: a ghost holds no data")
         error.index = error.done = 0
         raise error
 

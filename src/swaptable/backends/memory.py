@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from swaptable.backends import PAGE_BYTES, Buffer, Written
-from swaptable.backends._pages import bound, gather, numbers, scatter
+from swaptable.backends._pages import bound, count, gather, numbers, scatter
 from swaptable.errors import SwapValueError
 
 __all__ = ["MemoryBackend"]
@@ -95,7 +95,7 @@ class MemoryBackend:
         """Write pages to blocks; an int is the first of a run. No page is refused."""
         if blocks is None:
             raise SwapValueError(errno.EINVAL, "blocks None: memory does not choose")
-        array = numbers(blocks, memoryview(pages).nbytes // PAGE_BYTES)
+        array = numbers(blocks, count(pages))
         scatter(self._store, array, pages)
         self._held[array] = True
         self._charge(array, True)
@@ -107,7 +107,7 @@ class MemoryBackend:
 
     def read_many(self, blocks: ArrayLike, out: Any = None, exclusive: bool = False) -> Any:
         """Read blocks; an int is the first of a run, as long as *out*."""
-        array = numbers(blocks, -1 if out is None else memoryview(out).nbytes // PAGE_BYTES)
+        array = numbers(blocks, -1 if out is None else count(out))
         out = np.empty((array.size, PAGE_BYTES), np.uint8) if out is None else out
         gather(self._store, array, out)
         self._charge(array, False)
