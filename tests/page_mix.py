@@ -6,7 +6,8 @@ import hashlib
 import numpy as np
 
 PAGE = 4096
-WORDS = [f"{word}{suffix}".encode() for word in ("page", "folio", "slot", "entry", "swap", "lock") for suffix in range(40)]
+STEMS = ("page", "folio", "slot", "entry", "swap", "lock")
+WORDS = [f"{stem}{suffix}".encode() for stem in STEMS for suffix in range(40)]
 
 
 def text(rng):

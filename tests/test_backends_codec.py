@@ -102,7 +102,8 @@ def test_missing_codecs_name_the_extra(name, monkeypatch):
 
 
 def test_import_loads_no_codec():
-    code = "import sys, swaptable.backends.codec; print([m for m in ('cramjam', 'lz4', 'zstandard', 'lzallright') if m in sys.modules])"
+    packages = "cramjam", "lz4", "zstandard", "lzallright"
+    code = f"import sys, swaptable.backends.codec; print([name for name in {packages} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 

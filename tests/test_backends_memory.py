@@ -1,7 +1,6 @@
 # Plain bytes with modelled time.
 # Imports the package, page_mix, hypothesis.
 # Used by pytest.
-import threading
 import time
 
 import numpy as np
@@ -87,23 +86,3 @@ def test_bad_input_is_named_and_changes_nothing(call, message):
     with pytest.raises(SwapValueError, match=message):
         call(store)
     assert (store.read_many(np.arange(32)) == ord("x")).all()
-
-
-def test_threads_with_blocks_of_their_own():
-    store, barrier, failed = MemoryBackend(400), threading.Barrier(4), []
-
-    def body(k):
-        barrier.wait()
-        for round_ in range(30):
-            pages = mix(100, 1000 * k + round_)
-            store.write_many(pages, 100 * k)
-            if not (store.read_many(np.arange(100 * k, 100 * k + 100)) == pages).all():
-                failed.append(k)
-
-    threads = [threading.Thread(target=body, args=(k,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
-    store.check()

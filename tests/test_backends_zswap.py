@@ -2,7 +2,6 @@
 # Imports the package, page_mix, hypothesis.
 # Used by pytest.
 import errno
-import threading
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from page_mix import KINDS, PAGE, digest, mix
 
 from swaptable.backends import Backend
-from swaptable.backends.codec import find
 from swaptable.backends.zswap import ZswapBackend
 from swaptable.errors import CheckError, PageRefusedError, SlotNotInUseError, SwapError, SwapFullError, SwapValueError
 
@@ -450,82 +448,3 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-
-
-def race(bodies):
-    """Run *bodies* at once, from a barrier on; the first error of each thread."""
-    barrier, failed = threading.Barrier(len(bodies)), []
-
-    def run(body):
-        barrier.wait()
-        try:
-            body()
-        except BaseException as e:
-            failed.append(e)
-
-    threads = [threading.Thread(target=run, args=(body,)) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
-@pytest.mark.parametrize("limit", [64 * MIB, 2 * MIB])
-def test_threads(limit):
-    """Three threads churn pages of their own, one reads pages of all, one compacts, one takes candidates."""
-    pool, running = pool_of(limit=limit), [3]
-    shared_pages = mix(64, 18, {"text": 1.0})
-    shared = pool.write_folio(shared_pages)
-    sources = [mix(400, 20 + k) for k in range(3)]
-
-    def churn(k):
-        held, rng = {}, np.random.default_rng(k)
-        for _ in range(60):
-            some = rng.integers(0, 400, 40)
-            numbers, _errors = pool.write_many(sources[k][some])
-            held.update({n: i for n, i in zip(numbers.tolist(), some.tolist(), strict=True) if n >= 0})
-            mine = rng.permutation(list(held))[: rng.integers(0, len(held) + 1)]
-            exclusive = bool(rng.integers(2))
-            loaded = pool.read_many(mine, exclusive=exclusive)
-            assert (loaded == sources[k][[held[n] for n in mine.tolist()]]).all()
-            if not exclusive:
-                pool.invalidate(mine)
-            for n in mine.tolist():
-                del held[n]
-        pool.invalidate(list(held))
-        running[0] -= 1
-
-    def read():
-        while running[0] > 0:
-            assert (pool.read_many(shared) == shared_pages).all()
-
-    def shrink():
-        while running[0] > 0:
-            pool.compact()
-            pool.reclaim_candidates(100)
-
-    race([lambda k=k: churn(k) for k in range(3)] + [read, shrink])
-    pool.check(deep=True)
-    assert pool.debugfs()["stored_pages"] == 64
-    assert pool.memory()["pool"] + pool.memory()["spare"] <= limit
-
-
-def test_two_threads_for_one_page():
-    """Of many that load a page exclusively one gets it."""
-    pool, got = pool_of(), []
-    page = one("text")
-    for _ in range(50):
-        number = pool.write_folio(page)
-
-        def take(number=number):
-            try:
-                got.append(pool.read_many(number, exclusive=True).tobytes() == page)
-            except SlotNotInUseError:
-                got.append(None)
-
-        race([take] * 4)
-    assert got.count(True) == 50
-    assert got.count(None) == 150
-    pool.check()
