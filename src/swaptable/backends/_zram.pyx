@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from swaptable._atomic cimport add64, load64, load_relaxed, prefetch_read, spin_lock, spin_unlock, store_relaxed
+from swaptable._atomic cimport add64, load64, load_relaxed, peek32, prefetch_read, spin_lock, spin_unlock, store_relaxed
 from swaptable.backends._codec cimport PAGE_BYTES, Codec, context_get, context_put, context_t
 from swaptable.backends._pages cimport numbers_array, pages_made, pages_open
 from swaptable.backends._zcheck cimport check_records, check_spool
@@ -499,7 +499,7 @@ cdef class ZramTable:
             "pool": (load64(&zs.pages) - spare) * ZS_PAGE,
             "spare": spare * ZS_PAGE,
             "table": -(-<int64_t>self.d.store.nr * ENTRY // ZS_PAGE) * ZS_PAGE,
-            "zspages": -(-<int64_t>zs.fresh * <int64_t>sizeof(zspage_t) // ZS_PAGE) * ZS_PAGE,
+            "zspages": -(-<int64_t>peek32(&zs.fresh) * <int64_t>sizeof(zspage_t) // ZS_PAGE) * ZS_PAGE,
             "classes": ZS_CLASS_BYTES,
             "backing": (self.d.backing.blocks // 64 + 1) * 8,
             "codec": self.codec.context_bytes,

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from swaptable._atomic cimport add64, ctz64, load64, peek32, poke32, popcount64, spin_lock, spin_unlock
+from swaptable._atomic cimport add64, ctz64, load64, peek32, poke32, popcount64, spin_lock, spin_unlock, store_relaxed
 
 cdef extern from *:
     """
@@ -21,6 +21,9 @@ cdef extern from *:
         madvise(p, bytes, MADV_NOHUGEPAGE);
         return p;
     }
+    /* A zspage's class is read by hints too, while another thread may give the zspage to another class. */
+    static inline uint8_t zs_byte(const uint8_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+    static inline void zs_set_byte(uint8_t *p, uint8_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     static inline void zs_unreserve(void *p, uint64_t bytes) { if (p) munmap(p, bytes); }
     static inline void zs_give_back(void *p, uint64_t bytes) { if (bytes) madvise(p, bytes, MADV_DONTNEED); }
     /* Pages of a range that are in memory, by the system's own account; -1 when it will not tell. */
@@ -37,6 +40,8 @@ cdef extern from *:
     #endif
     """
     void *zs_reserve(uint64_t bytes) noexcept nogil
+    uint8_t zs_byte(const uint8_t *p) noexcept nogil
+    void zs_set_byte(uint8_t *p, uint8_t v) noexcept nogil
     void zs_unreserve(void *p, uint64_t bytes) noexcept nogil
     void zs_give_back(void *p, uint64_t bytes) noexcept nogil
     int64_t zs_resident(void *p, uint64_t pages) noexcept nogil
@@ -121,7 +126,7 @@ cdef inline uint64_t zs_loc(uint32_t nr, unsigned int obj) noexcept nogil:
 cdef inline uint8_t *zs_at(zspool_t *p, uint64_t loc) noexcept nogil:
     """The object at *loc*, its header first."""
     cdef uint32_t nr = <uint32_t>(loc >> 7)
-    return zs_page(p, nr) + (loc & 127) * p.classes[p.z[nr].cls].size
+    return zs_page(p, nr) + (loc & 127) * p.classes[zs_byte(&p.z[nr].cls)].size
 
 
 cdef inline unsigned int zs_pages_of(zsclass_t *c, unsigned int obj) noexcept nogil:
@@ -200,8 +205,8 @@ cdef inline void zs_destroy(zspool_t *p) noexcept nogil:
 # ---- zspages
 
 cdef inline void zs_charge_peak(zspool_t *p, int64_t now) noexcept nogil:
-    if now > p.peak:
-        p.peak = now        # of two that race one is late by a few pages
+    if now > load64(&p.peak):
+        store_relaxed(<uint64_t *>&p.peak, <uint64_t>now)   # of two that race one is late by a few pages
 
 
 cdef inline void zs_release_pages(zspool_t *p, uint32_t nr, unsigned int pages) noexcept nogil:
@@ -260,14 +265,14 @@ cdef inline uint32_t zs_take(zspool_t *p) noexcept nogil:
         p.free = p.z[nr].next
     elif p.fresh < p.max_zspages:
         nr = p.fresh
-        p.fresh += 1
+        poke32(&p.fresh, nr + 1)
     spin_unlock(&p.lock)
     return nr
 
 
 cdef inline void zs_give(zspool_t *p, uint32_t nr) noexcept nogil:
     """An empty zspage comes back; it keeps its pages while few are spare. Context: on no list; no locks."""
-    cdef int64_t pages = popcount64(p.z[nr].pages), most = p.limit // 32
+    cdef int64_t pages = popcount64(p.z[nr].pages), most = load64(&p.limit) // 32
     most = ZS_SPARE_LEAST if most < ZS_SPARE_LEAST else ZS_SPARE_MOST if most > ZS_SPARE_MOST else most
     if pages == 0 or load64(&p.spare_pages) + pages > most:
         zs_forget(p, nr)
@@ -323,7 +328,7 @@ cdef inline int zs_touch_locked(zspool_t *p, zsclass_t *c, zspage_t *z, int obj)
         return 0
     n = popcount64(fresh)
     now = add64(&p.pages, n)
-    if now > p.limit:
+    if now > load64(&p.limit):
         add64(&p.pages, -n)
         return -EAGAIN
     z.pages |= <uint16_t>fresh
@@ -359,7 +364,7 @@ cdef inline int64_t zs_alloc_new(zspool_t *p, zsclass_t *c, uint8_t cls) noexcep
         zs_release_pages(p, nr, surplus)
     z.used[0] = z.used[1] = 0
     z.inuse = 0
-    z.cls = cls
+    zs_set_byte(&z.cls, cls)
     spin_lock(&c.lock)
     zs_list_locked(p, c, nr, 0)
     c.nr_zspages += 1
@@ -535,7 +540,9 @@ cdef inline int64_t zs_compact(zspool_t *p, void *owner, zs_pin_fn pin, zs_unpin
     zs_drop_spares(p)
     before = load64(&p.pages)
     for i in range(p.nr_classes):
+        spin_lock(&p.classes[i].lock)
         most = p.classes[i].nr_zspages      # records that others hold stay where they are: do not try for ever
+        spin_unlock(&p.classes[i].lock)
         for step in range(most):
             if not zs_compact_step(p, &p.classes[i], step + 1 == most, owner, pin, unpin):
                 break

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from swaptable._atomic cimport (
-    add64, load32, load64, load_relaxed, prefetch_read, spin_lock, spin_unlock, store32, store_relaxed,
+    add64, load32, load64, load_relaxed, peek32, poke32, prefetch_read, spin_lock, spin_unlock, store32, store_relaxed,
 )
 from swaptable.backends._codec cimport PAGE_BYTES, Codec, context_get, context_put, context_t
 from swaptable.backends._pages cimport numbers_array, pages_made, pages_open
@@ -51,7 +51,7 @@ cdef struct pool_t:
     uint32_t nr_free
     uint32_t max
     uint32_t hand
-    bint full               # kernel: zswap_pool_reached_full
+    uint32_t full           # kernel: zswap_pool_reached_full
     bint keep_raw
     int64_t reserved        # pages of address space
     int64_t accept          # percent of the limit at which a full pool takes pages again
@@ -97,13 +97,17 @@ cdef void numbers_put(pool_t *p, uint32_t *numbers, int64_t n) noexcept nogil:
 
 cdef inline bint is_full(pool_t *p) noexcept nogil:
     """The kernel's rule: once at its limit, the pool takes nothing until it has shrunk to the accept threshold."""
-    cdef int64_t used = load64(&p.store.zs.pages) - load64(&p.store.zs.spare_pages)
-    if used >= p.store.zs.limit:
+    cdef int64_t used = load64(&p.store.zs.pages) - load64(&p.store.zs.spare_pages), limit = load64(&p.store.zs.limit)
+    if used >= limit:
         add64(&p.limit_hit, 1)
-        p.full = True
-    elif p.full and used <= p.store.zs.limit * p.accept // 100:
-        p.full = False
-    return p.full
+        poke32(&p.full, 1)
+        return True
+    if not peek32(&p.full):
+        return False
+    if used > limit * load64(&p.accept) // 100:
+        return True
+    poke32(&p.full, 0)
+    return False
 
 
 cdef inline int store_one(pool_t *p, zstat_t *st, context_t *x, uint32_t nr, const uint8_t *page, int length) noexcept nogil:
@@ -118,7 +122,7 @@ cdef inline int store_one(pool_t *p, zstat_t *st, context_t *x, uint32_t nr, con
         err = rec_place(&p.store, st, nr, &o)
         if err == -ENOSPC:
             add64(&p.limit_hit, 1)
-            p.full = True
+            poke32(&p.full, 1)
     if err == 0:
         rec_count(st, o.head, 1)
         store_relaxed(rec_body(&p.store, nr), o.body)
@@ -401,9 +405,9 @@ cdef class ZswapPool:
     def room(self):
         """Return how many more pages fit at least, compressible ones; 0 while the pool does not accept any."""
         cdef int64_t used = load64(&self.p.store.zs.pages) - load64(&self.p.store.zs.spare_pages)
-        if used >= self.p.store.zs.limit or (self.p.full and used > self.p.store.zs.limit * self.p.accept // 100):
+        if used >= self.p.store.zs.limit or (peek32(&self.p.full) and used > self.p.store.zs.limit * self.p.accept // 100):
             return 0
-        return min(self.p.store.zs.limit - used, self.p.max - self.p.store.nr + self.p.nr_free)
+        return min(self.p.store.zs.limit - used, self.p.max - load32(&self.p.store.nr) + peek32(&self.p.nr_free))
 
     def write_many(self, pages, blocks=None):
         """Store pages that need not belong together.
@@ -596,7 +600,7 @@ cdef class ZswapPool:
         cdef int64_t[::1] numbers
         if n < 0:
             raise_errno(EINVAL, f"n {n}: expected 0 or more")
-        array = np.empty(min(n, self.p.store.nr), np.int64)
+        array = np.empty(min(n, load32(&self.p.store.nr)), np.int64)
         if array.size:
             numbers = array
             with nogil:
@@ -630,11 +634,12 @@ cdef class ZswapPool:
         """
         cdef zspool_t *zs = &self.p.store.zs
         cdef int64_t spare = load64(&zs.spare_pages)
+        cdef uint32_t nr = load32(&self.p.store.nr)
         bytes_of = {
             "pool": (load64(&zs.pages) - spare) * ZS_PAGE,
             "spare": spare * ZS_PAGE,
-            "records": whole_pages(self.p.store.nr * <uint64_t>4) + whole_pages(self.p.store.nr * <uint64_t>8),
-            "zspages": whole_pages(zs.fresh * sizeof(zspage_t)),
+            "records": whole_pages(nr * <uint64_t>4) + whole_pages(nr * <uint64_t>8),
+            "zspages": whole_pages(peek32(&zs.fresh) * sizeof(zspage_t)),
             "classes": ZS_CLASS_BYTES,
             "codec": self.codec.context_bytes,
         }
