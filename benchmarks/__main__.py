@@ -15,7 +15,8 @@ from time import perf_counter
 
 from .measure import REPEATS, Row
 
-MODULES = {"scalar": "a", "lookup": "b", "alloc": "c1-c4", "churn": "c5 c6", "threads": "c7", "memory": "m"}
+MODULES = {"scalar": "a", "lookup": "b", "alloc": "c1-c4", "churn": "c5 c6", "threads": "c7", "memory": "m",
+           "backends": "e f"}
 QUICK_REPEATS = 3
 
 

@@ -240,8 +240,8 @@ cdef class Codec:
     def __init__(self, str name, level=None, str path=None, adapter=None):
         self.library = getattr(adapter, "library", "")
         if path is not None:
-            version = _resolve(&self.c, name, path)
-            self.library = f"{path.rpartition('/')[2]} {_version(name, version)}"
+            self.version = _resolve(&self.c, name, path)
+            self.library = f"{path.rpartition('/')[2]} {_version(name, self.version)}"
 
     def __cinit__(self, str name, level=None, str path=None, adapter=None):
         if name not in LEVELS:

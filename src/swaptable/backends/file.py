@@ -209,6 +209,10 @@ class FileBackend:
         """
         self._file.flush()
 
+    def fileno(self) -> int:
+        """Return the descriptor; -1 when it is closed."""
+        return self._fd
+
     def counts(self) -> dict[str, int]:
         """Calls of the system, runs and pages by kind, short and bounced transfers."""
         return self._file.counts()
