@@ -10,19 +10,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
-from numpy._core import _multiarray_umath
 
-from swaptable import _core
 from swaptable.backends import _peers, codec
 from swaptable.backends._pages import empty_pages
 from swaptable.backends.file import FileBackend
 from swaptable.backends.zswap import ZswapBackend
 
-from .bench_threads import ALU_LEAST, alu, together
+from .bench_threads import ALU_LEAST, GOOD_REPEATS, alu, together
 from .measure import REPEATS, SEED, Case, Row, Series, elapsed, interleave
 
 PAGE = 4096
@@ -33,6 +30,7 @@ CODECS = ("lz4", "zstd-1", "zstd-3")
 GATES = {"lz4": (0.85, 0.95, 0.80, 0.92), "zstd-1": (0.93, 0.98, 0.92, 0.97), "zstd-3": (0.93, 0.98, 0.92, 0.97)}
 BLOCKS = 16384
 FOLIO = 16
+LARGEST_MAP = 64 << 20
 
 
 def after(warm: Callable[[], object], run: Callable[[], object], items: int) -> Case:
@@ -45,11 +43,21 @@ def after(warm: Callable[[], object], run: Callable[[], object], items: int) -> 
     return timed, 0
 
 
+def anonymous_memory() -> Iterator[bytes]:
+    """The private memory of this process that no file backs: what a system under pressure would swap out of it."""
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+        for line in maps:
+            span, access, _, _, inode, *name = line.split()
+            begin, end = (int(address, 16) for address in span.split("-"))
+            if access == "rw-p" and inode == "0" and name != ["[stack]"] and end - begin <= LARGEST_MAP:
+                memory.seek(begin)
+                yield memory.read(end - begin)
+
+
 @lru_cache(maxsize=1)
 def real_pages() -> np.ndarray:
-    """Distinct pages of compiled programs that are on every machine with this package: numpy's core and ours."""
-    data = b"".join(Path(module.__file__).read_bytes() for module in (_multiarray_umath, _core))
-    pages = np.frombuffer(data[: len(data) // PAGE * PAGE], np.uint8).reshape(-1, PAGE)
+    """Distinct pages of a running program, Python with numpy, without those of one word: 1.6 KiB each by lz4."""
+    pages = np.frombuffer(b"".join(anonymous_memory()), np.uint8).reshape(-1, PAGE)
     words = pages.view(np.uint64)
     return np.unique(pages[(words != words[:, :1]).any(axis=1)], axis=0)
 
@@ -134,27 +142,35 @@ def python_cases(pool: Pool) -> dict[str, Case]:
     return {"batch": after(pool.make_room, pool.store, BATCH), "lz4.block": after(pool.pages.sum, each, BATCH)}
 
 
-def threads_speed_up(repeats: int) -> tuple[Series, float]:
-    """Stores by one thread and by two, into one pool; and how far two threads of a loop without memory scale."""
-    backend = ZswapBackend("lz4", limit=LIMIT)
-    pages = Pool("lz4").pages
-    parts = [[], []]
+class TwoStores:
+    """Stores by one thread and by two into one pool."""
 
-    def store(k: int) -> None:
-        parts[k].append(backend.write_folio(pages))
+    def __init__(self) -> None:
+        self.backend, self.pages = ZswapBackend("lz4", limit=LIMIT), Pool("lz4").pages
+        self.numbers: list[np.ndarray] = []
 
-    def timed(threads: int) -> float:
-        took = together([lambda k=k: store(k) for k in range(threads)]) / BATCH
-        for part in parts:
-            while part:
-                backend.invalidate(part.pop())
+    def timed(self, threads: int) -> float:
+        """Nanoseconds a page and thread."""
+        took = together([lambda: self.numbers.append(self.backend.write_folio(self.pages))] * threads) / BATCH
+        while self.numbers:
+            self.backend.invalidate(self.numbers.pop())
         return took
 
-    series = interleave({
-        "1": ((lambda: timed(1)), 0), "2": ((lambda: timed(2)), 0), "ALU 1": ((lambda: alu(1)), 0),
-        "ALU 2": ((lambda: alu(2)), 0),
-    }, repeats)
-    return series, 2 * series.ratio("ALU 1", "ALU 2")
+
+def two_threads(repeats: int) -> Series:
+    """One and two threads, in moments in which the machine has two CPUs for us if it ever has: see bench_threads."""
+    stores, good, other = TwoStores(), Series(), Series()
+    for repeat in range(3 * repeats + 1):
+        before = alu(1), alu(2)
+        took = {"1": stores.timed(1), "2": stores.timed(2)}
+        one, both = min(before, (alu(1), alu(2)), key=lambda alone: alone[0] / alone[1])
+        kept = good if 2 * one / both >= ALU_LEAST else other
+        for name, ns in {**took, "ALU 1": one, "ALU 2": both}.items():
+            if repeat:
+                kept.setdefault(name, []).append(ns)
+        if len(good.get("1", ())) == repeats:
+            break
+    return good if len(good.get("1", ())) >= GOOD_REPEATS else other
 
 
 def aged_pool(rounds: int = 12) -> tuple[float, float, ZswapBackend]:
@@ -197,8 +213,8 @@ def swap_file(direct: bool | None) -> Iterator[FileBackend]:
 
 
 def warmed(run: Callable[[], object], items: int) -> Case:
-    """A case that has run once for nothing before: CPU time, which is all that the page cache takes."""
-    return after(run, run, items)
+    """A case that has run twice for nothing before: CPU time, which is all that the page cache takes."""
+    return after(lambda: (run(), run()), run, items)
 
 
 def wall(run: Callable[[], object], items: int) -> Case:
@@ -289,8 +305,9 @@ def other_pool_rows(repeats: int) -> list[Row]:
         found.append(Row("e4", "batch call", float("nan"), "x", note="skipped: python-lz4 is not installed"))
     else:
         found.append(over(series, "batch", "lz4.block", "e4", "batch call from Python over python-lz4", 1.0, 1.2))
-    threads, bound = threads_speed_up(repeats)
-    note = f"ALU {bound:.2f}x"
+    threads = two_threads(repeats)
+    bound = 2 * threads.ratio("ALU 1", "ALU 2")
+    note = f"ALU {bound:.2f}x, {len(threads['1'])} repeats"
     found.append(Row(
         "e4 2T", "store, two threads over one", 2 * threads.ratio("1", "2"), "x", threads.ns("2"), "1 thread",
         threads.ns("1"), None, 1.5, True, note if bound >= ALU_LEAST else f"skipped: {note}",
@@ -308,7 +325,7 @@ def other_pool_rows(repeats: int) -> list[Row]:
 def file_rows(repeats: int) -> list[Row]:
     """f1 and f2, by the page cache."""
     with swap_file(direct=False) as file:
-        series = interleave(file_cases(file, BATCH), repeats)
+        series = interleave(file_cases(file, BATCH // 4), repeats)
         calls = interleave(call_cases(file), repeats)
     return [
         over(series, "read", "pread", "f1 read", "scattered blocks, a page, over bare preads", 0.80, 0.93),
@@ -409,7 +426,7 @@ class File:
         self.file = self.context.__enter__()
         if io == "direct" and not self.file.direct:
             raise NotImplementedError(self.file.direct_why)     # asv: skip
-        self.cases = file_cases(self.file, BATCH if io == "buffered" else 4 * FOLIO)
+        self.cases = file_cases(self.file, BATCH // 4 if io == "buffered" else 4 * FOLIO)
 
     def teardown(self, io: str) -> None:
         self.context.__exit__(None, None, None)

@@ -11,7 +11,8 @@ zstd         ``libzstd.so.1``                    ``zstandard``                  
 lzo          ``liblzo2.so.2``                                                              ``lzallright``
 ===========  ==================================  ========================================  ====================
 
-Of the first two the newer version is taken: C functions, which run without the GIL. The fallback is called page by page.
+Of the first two the newer version is taken: C functions, which run without the GIL. The fallback is called page by
+page.
 """
 
 from __future__ import annotations
