@@ -19,9 +19,9 @@ class Zspage(c.Structure):
 
 
 class Class(c.Structure):
-    _fields_ = [("lock", c.c_uint8), ("mask", c.c_uint8), ("pages", c.c_uint8), ("objs", c.c_uint8), ("size", c.c_uint16),
-                ("pad", c.c_uint16), ("heads", c.c_uint32 * 8), ("nr_zspages", c.c_uint32), ("nr_objs", c.c_uint32),
-                ("moved", c.c_uint64)]
+    _fields_ = [("lock", c.c_uint8), ("mask", c.c_uint8), ("pages", c.c_uint8), ("objs", c.c_uint8),
+                ("size", c.c_uint16), ("pad", c.c_uint16), ("heads", c.c_uint32 * 8), ("nr_zspages", c.c_uint32),
+                ("nr_objs", c.c_uint32), ("moved", c.c_uint64)]
 
 
 class Spool(c.Structure):
