@@ -328,7 +328,7 @@ cdef int open_slots(slots, Py_buffer *view) except -1:
     array = np.asarray(slots)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise_errno(EINVAL, f"slots: expected a one-dimensional array of integers, not {array.dtype} with shape {array.shape}")
-    if array.size and array.dtype == np.uint64 and array.max() > MAX_SLOTS:
+    if array.size and array.dtype == np.uint64 and array.max() >> 63:
         raise_errno(EINVAL, f"slot {int(array.max())}: beyond every table")
     PyObject_GetBuffer(np.ascontiguousarray(array, np.int64), view, PyBUF_ND)
     return 0
