@@ -337,8 +337,10 @@ cdef int open_slots(slots, Py_buffer *view) except -1:
 cdef uint64_t[::1] as_args(args, str name, Py_ssize_t n):
     cdef uint64_t[::1] view
     array = np.asarray(args)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or (array.size and array.min() < 0):
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise_errno(EINVAL, f"{name}: expected {n} integers that are not negative, not {array.dtype} with shape {array.shape}")
+    if array.size and array.min() < 0:
+        raise_errno(EINVAL, f"{name}: {int(array.min())}: expected 0 or more")
     view = np.array(array, dtype=np.uint64)
     if view.shape[0] != n:
         raise_errno(EINVAL, f"{name}: expected one for each of {n} elements, not {view.shape[0]}")
@@ -481,8 +483,11 @@ cdef int64_t in_range_of(SwapTable self, value) except -1:
 def _locations(locs):
     """Locations as a contiguous uint32 array, checked."""
     array = np.asarray(locs)
-    if array.ndim != 1 or (array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 0xffffffff)):
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise_errno(EINVAL, f"locs: expected a one-dimensional array of 32-bit locations, not {array.dtype} with shape {array.shape}")
+    beyond = np.flatnonzero((array < 0) | (array > 0xffffffff))
+    if beyond.size:
+        raise_errno(EINVAL, f"location {int(array[beyond[0]])}: expected 0 to {0xffffffff}")
     return np.array(array, np.uint32)
 
 
@@ -1578,6 +1583,8 @@ cdef class BlockSpace:
     cdef int admit(self, SwapTable table) except -1:
         """Make a new table a member."""
         cdef int err
+        if len(self.tables) == MEMBERS:
+            raise_errno(ENOSPC, f"{table!r}: the space has {MEMBERS} tables already, and has numbers for no more")
         add32(&self.s.refs, 1)
         err = area_join(area(table), self.s)
         if err:
@@ -1598,11 +1605,21 @@ cdef class BlockSpace:
         blocks : ndarray of int64, shape (n,)
             Ascending.
 
+        Raises
+        ------
+        SwapValueError
+            A table of another space, or a range that is not on the device.
+
         Notes
         -----
         Runtime: reads every location of the space, 4 bytes each.
         """
-        return scan_owners(area(table), integer(first, "first"), area(table).slots if end is None else integer(end, "end"))
+        cdef int64_t most = table.blocks, begin = integer(first, "first"), stop = most if end is None else integer(end, "end")
+        if table.space is not self:
+            raise_errno(EINVAL, f"{table!r}: expected a table of {self!r}")
+        if not 0 <= begin <= stop <= most:
+            raise_errno(EINVAL, f"blocks {begin} to {stop}: expected a range within 0 to {most}")
+        return scan_owners(area(table), begin, stop)
 
     def memory(self):
         """Bytes of the space itself."""
