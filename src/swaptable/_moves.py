@@ -62,7 +62,11 @@ def relocate(
     done = np.zeros(len(slots), bool)
     for first in range(0, len(slots), BATCH):
         part = slice(first, first + BATCH)
-        done[part] = _relocate(table, slots[part], at[part], to[part], mover, pfn)
+        try:
+            done[part] = _relocate(table, slots[part], at[part], to[part], mover, pfn)
+        except BaseException:  # the mover's: nobody else knows of the blocks that later batches were to have
+            table.block_free(to[first + BATCH :])
+            raise
     return done
 
 

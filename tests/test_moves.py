@@ -1,0 +1,81 @@
+# Movers of a resize and a defragmentation: what they may do to the table meanwhile, and what is left when they fail.
+# Imports the package, numpy and pytest.
+# Used by pytest.
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from swaptable import SlotBusyError, SwapTable
+
+PINNED = 2**41 - 1
+
+
+def swapped_out(slots: int, free: np.ndarray, **shape: object) -> SwapTable:
+    """A device whose slots are all swapped out, but for those of *free*."""
+    table = SwapTable(slots=slots, header=False, **shape)
+    used = table.alloc_many(slots)
+    table.dup_many(used)
+    table.cache_del_many(used, used)
+    table.free_many(free)
+    return table
+
+
+def fail(src: np.ndarray, dst: np.ndarray) -> None:
+    raise RuntimeError("the disk is gone")
+
+
+@pytest.mark.parametrize("what", ["resize", "defrag"])
+def test_a_mover_that_fails(what):
+    """More blocks than are pinned at a time: those that later batches were to have come back too."""
+    table = swapped_out(32768, np.random.default_rng(1).permutation(32768)[:20000])
+    before, words = table.usage(), table.words(np.arange(32768))
+    with pytest.raises(RuntimeError):
+        table.resize(16384, fail) if what == "resize" else table.defrag(9, mover=fail)
+    after = table.usage()
+    assert after["blocks"] == before["blocks"] and after["blocks"]["held"] == 0
+    assert (after["cached"], after["swapped"], table.blocks) == (0, 12768, 32768)
+    assert np.array_equal(table.words(np.arange(32768)), words)
+    table.check()
+
+
+def test_a_slot_that_is_taken_again_meanwhile_is_not_moved():
+    """The mover's pin ends when the slot is freed: whoever gets it next has pinned it for himself."""
+    table = swapped_out(1024, np.r_[np.arange(16), np.arange(17, 32), 100, 600, 601])
+    mine = []
+
+    def reuse(src, dst):
+        assert (src & 2**22 - 1).tolist() == [16]
+        assert table.entry(16).pfn == PINNED
+        table.free(16)
+        mine.extend(table.alloc_many(40, pfns=np.full(40, 77, np.uint64)).tolist())
+
+    assert table.defrag(4, mover=reuse).moves == 0
+    assert 16 in mine and (table.entry(16).pfn, table.loc(16)) == (77, 0)
+    assert table.usage()["blocks"]["held"] == 0
+    table.check()
+
+
+def test_a_slot_whose_users_go_meanwhile_is_freed_with_both_blocks():
+    table = swapped_out(1024, np.r_[np.arange(16), np.arange(17, 32), 100, 600, 601])
+    free = table.usage()["blocks"]["free"]
+    assert table.defrag(4, mover=lambda src, dst: table.put(16)).moves == 1
+    assert table[16] == 0 and table.usage()["blocks"]["free"] == free + 1
+    table.check()
+
+
+@pytest.mark.parametrize("call", ["resize", "defrag", "trim", "compact", "alloc", "usage"])
+def test_a_mover_may_call_the_table(call):
+    table = swapped_out(4096, np.arange(3000))
+    calls = {"resize": (512,), "defrag": (2,), "compact": (0,), "alloc": (3,)}
+
+    def mover(src, dst):
+        if call in ("resize", "defrag"):
+            with pytest.raises(SlotBusyError):
+                getattr(table, call)(*calls[call])
+        else:
+            getattr(table, call)(*calls.get(call, ()))
+
+    table.resize(2000, mover)
+    assert table.blocks == 2000
+    table.check()
