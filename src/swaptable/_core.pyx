@@ -70,7 +70,7 @@ cdef int table_resolve(table_t *t, int64_t slot, int32_t *device, int64_t *block
 
 
 cdef int table_move(table_t *t, int64_t slot, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil:
-    return area_move(<area_t *>t, slot, old, new, st)
+    return area_move(<area_t *>t, slot, ANY_PIN, old, new, st)
 
 
 cdef int table_free(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
@@ -978,7 +978,7 @@ cdef class SwapTable:
         """
         cdef int64_t at = in_range_of(self, slot)
         cdef uint32_t old = _field("old_loc", old_loc, 0xffffffff), new = _field("new_loc", new_loc, 0xffffffff)
-        cdef int err = area_move(area(self), at, old, new, &self.stat)
+        cdef int err = area_move(area(self), at, ANY_PIN, old, new, &self.stat)
         if err:
             _unmoved(self, err, at, old, new, None)
 
@@ -999,7 +999,7 @@ cdef class SwapTable:
                 while k < n and err == 0:
                     err = -EINVAL
                     if in_range(area(self), (<int64_t *>view.buf)[k]) and (olds[k] | news[k]) >> 32 == 0:
-                        err = area_move(area(self), (<int64_t *>view.buf)[k], <uint32_t>olds[k], <uint32_t>news[k], &st)
+                        err = area_move(area(self), (<int64_t *>view.buf)[k], ANY_PIN, <uint32_t>olds[k], <uint32_t>news[k], &st)
                     k += err == 0
             add_stat(&self.stat, &st)
             if err:
@@ -1291,8 +1291,8 @@ cdef class SwapTable:
         add_stat(&self.stat, &st)
         return array.view(bool)
 
-    def _move_each(self, slots, olds, news):
-        """`move` for each slot on its own; bool, which were moved. A slot that is not what it was is left alone."""
+    def _move_each(self, slots, olds, news, uint64_t pfn):
+        """`move` for each slot on its own; bool, which were moved. A slot that is not pinned by *pfn* any more is left alone."""
         cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef uint32_t[::1] o = np.ascontiguousarray(olds, np.uint32)
         cdef uint32_t[::1] n = np.ascontiguousarray(news, np.uint32)
@@ -1304,7 +1304,7 @@ cdef class SwapTable:
         memset(&st, 0, sizeof(st))
         with nogil:
             for k in range(s.shape[0]):
-                ok[k] = area_move(area(self), s[k], o[k], n[k], &st) == 0
+                ok[k] = area_move(area(self), s[k], pfn, o[k], n[k], &st) == 0
         add_stat(&self.stat, &st)
         return moved.view(bool)
 
@@ -1312,15 +1312,12 @@ cdef class SwapTable:
         """Take slots that `_pin` put into the swap cache out of it, with the shadows of *words*; those that are still its."""
         cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef uint64_t[::1] w = np.ascontiguousarray(words, np.uint64)
-        cdef uint64_t now
         cdef Py_ssize_t k
         cdef swap_stat_t st
         memset(&st, 0, sizeof(st))
         with nogil:
             for k in range(s.shape[0]):
-                now = area_word(area(self), s[k])
-                if swp_tb_is_folio(now) and swp_tb_pfn(now) == pfn:
-                    update_one(area(self), OP_CACHE_DEL, s[k], 1, swp_tb_shadow(w[k]), NULL, &st)
+                unpin_one(area(self), s[k], swp_tb_shadow(w[k]), pfn, &st)
         add_stat(&self.stat, &st)
 
     def _pin(self, slots, uint64_t pfn):

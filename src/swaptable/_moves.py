@@ -81,10 +81,10 @@ def _relocate(table: Any, slots: Any, at: Any, to: Any, mover: Mover | None, pfn
         src = np.where(own, table._block_locs(np.where(own, slots[wanted], 0)), at[wanted])
         if mover is not None and len(src):
             mover(src.astype(np.uint32), to[wanted])
-        moved[wanted] = table._move_each(slots[wanted], at[wanted], to[wanted])
+        moved[wanted] = table._move_each(slots[wanted], at[wanted], to[wanted], pfn)
     finally:
-        table.block_free(np.concatenate([to[~moved], at[moved & (at != 0)]]))
         table._unpin(slots[pinned], words[pinned], pfn)
+        table.block_free(np.concatenate([to[~moved], at[moved & (at != 0)]]))
     return moved
 
 

@@ -19,6 +19,9 @@ from swaptable._update cimport *
 cdef enum:
     FRONTS = 2048           # units of slots of a table: its own and those past the end
 
+cdef extern from *:
+    const uint64_t ANY_PIN "UINT64_MAX"
+
 
 # ---- owners: which slot a block serves, 4 bytes a block, only where a device keeps them
 
@@ -299,7 +302,8 @@ cdef inline int area_give(area_t *any, const uint32_t *locs, int64_t n, int64_t 
     return 0
 
 
-cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new, uint32_t *spare, tally_t *y, swap_stat_t *st) noexcept nogil:
+cdef inline int move_locked(area_t *t, int64_t slot, uint64_t pin, uint32_t old, uint32_t new, uint32_t *spare, tally_t *y,
+                            swap_stat_t *st) noexcept nogil:
     """Change a slot's location. Context: cluster lock. Return: 0 or -errno."""
     cdef uint32_t i = <uint32_t>(slot >> CLUSTER_SHIFT)
     cdef unsigned int off = slot & (CLUSTER_SLOTS - 1)
@@ -308,6 +312,8 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new,
     cdef uint64_t word
     if words == NULL or is_packed(words) or not swp_tb_is_folio(words[off]):
         return -ENOENT if words == NULL or is_packed(words) or swp_tb_counts(words[off]) or words[off] == 0 else -EINVAL
+    if pin != ANY_PIN and swp_tb_pfn(words[off]) != pin:
+        return -ENOENT
     if (locs_of(t, ci)[off] if ci.locs else 0) != old:
         return -ESTALE
     if new == 0 and old and has_own(t, i) and not has_place(t, i, off):
@@ -330,8 +336,8 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new,
     return 0
 
 
-cdef inline int area_move(area_t *t, int64_t slot, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil:
-    """Compare and set the location of a slot in the swap cache: a FOLIO word is the pin.
+cdef inline int area_move(area_t *t, int64_t slot, uint64_t pin, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil:
+    """Compare and set the location of a slot in the swap cache: a FOLIO word is the pin, that of folio *pin* if it is named.
 
     Context: no locks; the block of *new* was taken for this, that of *old* is the caller's to give back then.
     Return: 0; -ESTALE when the location is not *old*, -ENOENT when the slot is not in the cache, -EBUSY when its own
@@ -358,7 +364,7 @@ cdef inline int area_move(area_t *t, int64_t slot, uint32_t old, uint32_t new, s
                 break
         lock_cluster(&t.clusters[slot >> CLUSTER_SHIFT], st)
         if not new or spare != NO_RECORD or t.clusters[slot >> CLUSTER_SHIFT].locs:
-            err = move_locked(t, slot, old, new, &spare, &y, st)
+            err = move_locked(t, slot, pin, old, new, &spare, &y, st)
         spin_unlock(&t.clusters[slot >> CLUSTER_SHIFT].lock)
     tally_settle(t, &y, st)
     if spare != NO_RECORD:
