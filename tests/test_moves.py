@@ -79,3 +79,46 @@ def test_a_mover_may_call_the_table(call):
     table.resize(2000, mover)
     assert table.blocks == 2000
     table.check()
+
+
+# ---- what a resize may not wait for: whoever called it
+
+
+def test_a_discard_cannot_take_away_what_it_discards():
+    table = SwapTable(slots=4096, header=False, discard=True)
+    table.free_many(table.alloc_many(4096))
+    refused = []
+
+    def discard(first, nr):
+        for blocks in (first, first + 1, first + nr):
+            try:
+                table.resize(max(blocks, 1))
+            except SlotBusyError:
+                refused.append(blocks)
+            assert table.blocks == 4096 or blocks == first + nr
+            table.resize(4096)
+
+    assert table.run_discard(discard) > 0
+    assert refused and all(blocks % 512 < 2 for blocks in refused)
+    assert table.run_discard() == 0 and table.usage()["blocks"]["free"] == 4096
+    table.check()
+
+
+def test_an_owner_that_is_asked_cannot_take_away_the_slot():
+    table = SwapTable(slots=4096, header=False)
+    table.alloc_many(4096, pfns=np.arange(1, 4097, dtype=np.uint64))
+    table.free(4000)
+    asked = []
+
+    def ask(slot, nr, pfn):
+        if not asked:
+            asked.append(slot)
+            with pytest.raises(SlotBusyError, match="asks an owner"):
+                table.resize(3584)
+            assert table.blocks == 4096
+        return False
+
+    table.set_reclaim(ask)
+    assert table.alloc() == 4000 and asked
+    assert table.usage()["usable"] == 4096
+    table.check()

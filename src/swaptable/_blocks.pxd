@@ -68,7 +68,7 @@ cdef extern from *:
 cdef enum:
     CANDIDATES = 3          # clusters that a search for blocks looks at before it chooses
     LOCATABLE = (UNITS - 1) << (UNIT_SHIFT - CLUSTER_SHIFT)     # clusters whose blocks have locations: 16 TiB less 16 GiB
-    PATIENCE = 1 << 16      # rounds without a block found though enough are free: never seen, but no reason to hang
+    PATIENCE = 1 << 16      # rounds of waiting for what others have for a moment: never seen, but no reason to hang
 
 # Where blocks are looked for, in this order.
 cdef enum:
@@ -502,7 +502,7 @@ cdef inline void give_block(area_t *t, uint32_t i, unsigned int off) noexcept no
         ci.nr_lent -= 1
     elif words[off] == SWP_TB_LENT:
         ci.nr_lent -= 1
-        if (<uint64_t>i << CLUSTER_SHIFT) + off >= blocks_end(t):
+        if ci.flags & FLAG_BEYOND and (<uint64_t>i << CLUSTER_SHIFT) + off >= blocks_end(t):
             store_relaxed(words + off, SWP_TB_BAD)
             return
         store_relaxed(words + off, 0)

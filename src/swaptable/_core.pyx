@@ -1128,7 +1128,9 @@ cdef class SwapTable:
         ------
         SlotBusyError
             Blocks are left in the way: pinned by somebody else, held, waiting for their discard, or without room
-            elsewhere; the message says how many. The size is as it was; what was moved stays moved.
+            elsewhere; the message says how many. So it is while a discard of them is under way, or a search asks an
+            owner for slots there: callbacks of both cannot take away what they are called for. The size is as it was;
+            what was moved stays moved.
 
         Notes
         -----
@@ -1204,14 +1206,16 @@ cdef class SwapTable:
 
     def _fence(self, uint64_t blocks):
         """Give nobody a block from *blocks* on."""
+        cdef int64_t[::1] bad = self.bad
         cdef swap_stat_t st
         cdef int err
         memset(&st, 0, sizeof(st))
         with nogil:
-            err = fence(area(self), blocks, &st)
+            err = fence(area(self), blocks, &bad[0] if bad.shape[0] else NULL, bad.shape[0], &st)
         add_stat(&self.stat, &st)
         if err:
-            raise_errno(err, f"blocks {blocks}: no memory for tables")
+            raise_errno(err, f"slots {blocks}: " + ("no memory for tables" if err == -ENOMEM else
+                        "a search asks an owner for slots from there on, or a discard of them is under way"))
 
     def _fenced(self, uint64_t was):
         """The device has no blocks from its size to *was* any more."""

@@ -88,7 +88,7 @@ cdef inline uint64_t freed_word(area_t *t, uint32_t i, cluster_t *ci, unsigned i
     if is_taken(t, ci, off):
         ci.nr_lent += 1
         return SWP_TB_LENT
-    return 0 if (<uint64_t>i << CLUSTER_SHIFT) + off < blocks_end(t) else SWP_TB_BAD
+    return SWP_TB_BAD if ci.flags & FLAG_BEYOND and (<uint64_t>i << CLUSTER_SHIFT) + off >= blocks_end(t) else 0
 
 
 cdef inline void slot_clear(area_t *t, uint32_t i, uint64_t *words, unsigned int off, tally_t *y) noexcept nogil:
