@@ -122,3 +122,22 @@ def test_an_owner_that_is_asked_cannot_take_away_the_slot():
     assert table.alloc() == 4000 and asked
     assert table.usage()["usable"] == 4096
     table.check()
+
+
+def test_blocks_for_others_while_a_device_gets_smaller():
+    """What its holders free beyond the end is nobody's, and does not hide what is."""
+    table = swapped_out(8192, np.r_[np.arange(0, 4096, 4), np.arange(4796, 8192)])
+    cached = np.arange(4096, 4196)
+    table.cache_add_many(cached, np.full(100, 5))
+    got = []
+
+    def mover(src, dst):
+        if not got:
+            table.free_many(cached)
+            got.append(table.block_alloc(10**6))
+            table.block_free(got[0])
+
+    table.resize(4096, mover)
+    assert got[0].size == 1024 - 600
+    assert table.usage()["blocks"]["free"] == 1024 - 600
+    table.check()

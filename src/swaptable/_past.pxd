@@ -270,20 +270,22 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
 
 cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st) noexcept nogil:
     """Take up to *n* blocks for whoever will locate slots there; ascending. Return: how many."""
-    cdef int64_t part, k, got = 0
+    cdef int64_t part, took, k, got = 0
     cdef uint64_t block
     while got < n:
         part = min(n - got, <int64_t>1 << 16, max(blocks_free(t), <int64_t>1))
-        if blocks_take(t, part, out + got, st):
+        if blocks_reserve(t, part):
             break
-        for k in range(part):
+        took = take_reserved(t, part, out + got, st)    # fewer where others were first: they are welcome
+        for k in range(took):
             block_of(t, out[got + k], &block)
             if not hold(t, block, st):
-                blocks_home(t, out + got + k, part - k, False, st)
-                n = got + k
-                part = k
+                blocks_home(t, out + got + k, took - k, False, st)
+                took = k
                 break
-        got += part
+        got += took
+        if took < part:
+            break
     sort_locs(out, got)
     return got
 
