@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swaptable import SlotBusyError, SwapTable
+from swaptable import BlockSpace, SlotBusyError, SwapTable
 
 PINNED = 2**41 - 1
 
@@ -141,3 +141,25 @@ def test_blocks_for_others_while_a_device_gets_smaller():
     assert got[0].size == 1024 - 600
     assert table.usage()["blocks"]["free"] == 1024 - 600
     table.check()
+
+
+def test_another_table_that_gets_smaller_meanwhile():
+    """Slots that were found in the way may be gone, and out of their table's range, when their turn comes."""
+    space = BlockSpace()
+    table = swapped_out(1024, np.arange(10, 512), space=space)
+    other = SwapTable(slots=2048, header=False, space=space)
+    slots = other.alloc_many(2048)[-10:]
+    other.move_many(slots, [0] * 10, table.block_alloc(10))
+    other.dup_many(np.arange(2048))
+    other.cache_del_many(np.arange(2048))
+    table.put_many(np.arange(512, 800))
+    assert set(other.resolve(slots)[1] >> 9) == {0}
+
+    def mover(src, dst):
+        if other.blocks == 2048:
+            other.put_many(np.arange(2048))
+            other.resize(512)
+
+    assert table.defrag(9, mover=mover).moves == 10
+    assert (len(other), table.usage()["blocks"]["held"]) == (512, 0)
+    space.check()

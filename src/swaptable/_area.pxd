@@ -170,6 +170,11 @@ cdef inline uint64_t blocks_end(area_t *t) noexcept nogil:
     return load_relaxed(&t.blocks)
 
 
+cdef inline uint64_t slots_end(area_t *t) noexcept nogil:
+    """The first slot that the device does not have; some before it may be beyond its blocks, and in use."""
+    return load_relaxed(&t.slots)
+
+
 cdef inline bint is_table(uint64_t *p) noexcept nogil:
     """Neither NULL nor packed."""
     return <int64_t>p > 0

@@ -76,7 +76,7 @@ def _relocate(table: Any, slots: Any, at: Any, to: Any, mover: Mover | None, pfn
     try:
         # A slot that was freed and taken again may be pinned too: what it is now is what counts.
         zero = words >> np.uint64(59) & np.uint64(1) == 1
-        wanted = pinned & ~zero & (table.locs(slots) == at)
+        wanted = pinned & ~zero & (table._look(slots)[1] == at)
         own = at[wanted] == 0
         src = np.where(own, table._block_locs(np.where(own, slots[wanted], 0)), at[wanted])
         if mover is not None and len(src):
@@ -96,8 +96,11 @@ def _groups(table: Any, members: np.ndarray) -> Any:
 
 
 def _cold(table: Any, slots: np.ndarray) -> np.ndarray:
-    """Which slots are swapped out now: no block is taken for the others, which on a device that discards would wait."""
-    return table.words(slots) & np.uint64(1) == 1
+    """Which slots are swapped out now: no block is taken for the others, which on a device that discards would wait.
+
+    Their table may have lost some since they were found: it can be another one, whose size changes too.
+    """
+    return table._look(slots)[0] & np.uint64(1) == 1
 
 
 # ---- a smaller device

@@ -129,7 +129,7 @@ cdef inline int64_t owners_among(
     cdef int64_t begin = at
     while i != NO_CLUSTER:
         epoch = epoch_enter(&from_.pool.readers)
-        nr = peek32(&from_.clusters[i].locs)
+        nr = load32_acquire(&from_.clusters[i].locs)
         for off in range(CLUSTER_SLOTS if nr else 0):
             loc = peek32(&half_at(&from_.pool, LOCATIONS, nr)[off])
             if loc and block_of(t, loc, &block) == t and first <= <int64_t>block < end:
@@ -223,7 +223,7 @@ cdef inline int64_t past_run(area_t *t, int order, uint64_t word, const uint32_t
         at = past_scan(t, i, order, word, st)
         if at >= 0:
             if ci.locs == 0:
-                poke32(&ci.locs, spare)
+                store32_release(&ci.locs, spare)
                 spare = NO_RECORD
             for k in range(1u << order):
                 poke32(&locs_of(t, ci)[at + k], locs[k])
@@ -323,7 +323,7 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint64_t pin, uint32_t old,
     if new == old:
         return 0
     if new and ci.locs == 0:
-        poke32(&ci.locs, spare[0])
+        store32_release(&ci.locs, spare[0])     # readers without locks see a record of zeros, at the least
         spare[0] = NO_RECORD
     word = words[off]
     if swp_tb_zero(word):               # it gets data: the location comes first, for readers without locks
