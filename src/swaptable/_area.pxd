@@ -195,7 +195,7 @@ cdef inline uint64_t *bits_of(area_t *t, const cluster_t *ci) noexcept nogil:
 cdef inline bint is_held(area_t *t, const cluster_t *ci, unsigned int off) noexcept nogil:
     """Is the block of slot *off* taken, but nobody's location? Context: cluster lock."""
     cdef uint32_t held = bits_at(&t.pool, ci.bits).held if ci.bits else 0
-    return held and bits_at(&t.pool, held).map[off >> 6] >> (off & 63) & 1
+    return held and held_at(&t.pool, held).map[off >> 6] >> (off & 63) & 1
 
 
 cdef inline bint is_taken(area_t *t, const cluster_t *ci, unsigned int off) noexcept nogil:
@@ -598,7 +598,7 @@ cdef inline void area_memory(area_t *t, bytes_t *b) noexcept nogil:
     """Bytes of memory held, each counted where it was allocated. Context: takes and drops the list and the pool's lock."""
     cdef pool_t *p = &t.pool
     cdef uint64_t live, resident = 0
-    cdef uint64_t[8] by
+    cdef uint64_t[DEPOTS] by
     cdef int kind
     b.fixed = sizeof(area_t) + t.cpus * sizeof(cpu_t) + (UNITS * 2 if t.units != NULL else 0) + (UNITS * 4 if load_ptr(&t.fronts) != NULL else 0)
     spin_lock(&t.list_lock)
@@ -615,7 +615,7 @@ cdef inline void area_memory(area_t *t, bytes_t *b) noexcept nogil:
     b.limbo = p.limbo_bytes + pool_side_bytes(p)
     spin_unlock(&p.lock)
     b.tables = by[TABLES] + by[MORE_TABLES]
-    b.packed, b.locations, b.bitmaps, b.owners, b.overflow = by[PACKED] + by[UNIFORM], by[LOCATIONS], by[BITMAPS], by[OWNERS], by[EXTENDS]
+    b.packed, b.locations, b.bitmaps, b.owners, b.overflow = by[PACKED] + by[UNIFORM], by[LOCATIONS], by[BITMAPS] + by[HELD], by[OWNERS], by[EXTENDS]
 
 
 cdef inline uint64_t area_bytes(area_t *t) noexcept nogil:

@@ -677,17 +677,17 @@ cdef inline bint hold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil
         if bits.held or spare != NO_RECORD:
             break
         spin_unlock(&ci.lock)
-        spare = pool_get(&t.pool, BITMAPS)
+        spare = pool_get(&t.pool, HELD)
         if spare == NO_RECORD:
             return False
     if bits.held == 0:
         bits.held, spare = spare, NO_RECORD
-    bits = bits_at(&t.pool, bits.held)
+    bits = held_at(&t.pool, bits.held)
     bits.map[off >> 6] |= <uint64_t>1 << (off & 63)
     bits.nr += 1
     spin_unlock(&ci.lock)
     if spare != NO_RECORD:
-        pool_put(&t.pool, BITMAPS, spare, False)
+        pool_put(&t.pool, HELD, spare, False)
     add64(&t.held, 1)
     return True
 
@@ -705,7 +705,7 @@ cdef inline bint unhold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nog
     lock_cluster(ci, st)
     was = is_held(t, ci, off)
     if was:
-        bits = bits_at(&t.pool, bits_at(&t.pool, ci.bits).held)
+        bits = held_at(&t.pool, bits_at(&t.pool, ci.bits).held)
         bits.map[off >> 6] &= ~(<uint64_t>1 << (off & 63))
         bits.nr -= 1
         if bits.nr == 0:
@@ -713,7 +713,7 @@ cdef inline bint unhold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nog
             bits_at(&t.pool, ci.bits).held = 0
     spin_unlock(&ci.lock)
     if gone:
-        pool_put(&t.pool, BITMAPS, gone, False)
+        pool_put(&t.pool, HELD, gone, False)
     if was:
         add64(&t.held, -1)
     return was
