@@ -136,7 +136,7 @@ cdef struct area_t:
     int64_t waiting         # blocks that came home and wait for their discard
     int64_t discarding      # blocks of clusters whose discard is under way
     int64_t leaving         # blocks with data that a resize takes away: those who hold them want others
-    uint8_t pad2[64]
+    uint8_t pad2[48]
     cpu_t global_cpu        # the cursors of a rotational device
     pool_t pool
 
