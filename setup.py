@@ -11,10 +11,14 @@ NAMES = [
     "_churn",
     "_core",
     "_replay",
+    "_spaces",
     "designs._design",
     "designs._old",
     "designs._swap_table",
+    "designs._virtual",
     "designs._vswap24",
+    "designs._vswap48",
+    "designs._words",
 ]
 
 cflags = ["-O3", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-sign-compare", "-Wno-discarded-qualifiers"]

@@ -26,10 +26,10 @@ FLOORS = [
     ["writeback"],
     ["space"],
     ["designs"],
-    ["trace", "_workload", "_replay", "_churn"],
-    ["replay"],
+    ["trace", "_workload", "_replay", "_churn", "_spaces"],
+    ["replay", "published", "footprint", "hops"],
     ["report", "doctor", "thp_test", "areas_cli"],
-    ["cli", "pytest_plugin", "testing", "__init__"],
+    ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
