@@ -69,6 +69,7 @@ cdef enum:
     CANDIDATES = 3          # clusters that a search for blocks looks at before it chooses
     LOCATABLE = (UNITS - 1) << (UNIT_SHIFT - CLUSTER_SHIFT)     # clusters whose blocks have locations: 16 TiB less 16 GiB
     BROKEN = 64             # promises in a row that a request sees broken before it gives up
+    SHRINKING = 64          # rounds while the device shrinks: what leaves is counted by the mover, now and then
     PATIENCE = 1 << 16      # rounds without a block found though enough are free: never seen, but no reason to hang
 
 # Where blocks are looked for, in this order.
@@ -459,12 +460,13 @@ cdef inline void taken_add(area_t *t, int64_t n, uint32_t loc) noexcept nogil:
     sums_add(t, &d, loc >> CLUSTER_SHIFT)
 
 
-cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st) noexcept nogil:
-    """Take *n* blocks that were promised. Context: no cluster or list lock. Return: how many: fewer when slots took them first."""
+cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, bint *broken, swap_stat_t *st) noexcept nogil:
+    """Take *n* blocks that were promised. Context: no cluster or list lock. Return: how many; *broken* when slots took the others first."""
     cdef uint32_t spare = NO_RECORD
     cdef int64_t got = 0, m
     cdef int source, idle = 0
-    while got < n and idle < PATIENCE:
+    broken[0] = False
+    while got < n and idle < (PATIENCE if load64(&t.leaving) == 0 else SHRINKING):
         for source in range(SOURCES):
             m = take_round(t, source, n - got, out + got, &spare, st)
             if m:
@@ -476,6 +478,7 @@ cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, swap_stat
             got, idle = got + m, 0
             continue
         if blocks_free(t) < n - got and blocks_left(t, blocks_of_settled(t)) < n - got:
+            broken[0] = True
             break
         idle += 1
         sched_yield()
@@ -488,11 +491,13 @@ cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, swap_stat
 cdef inline int blocks_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st) noexcept nogil:
     """Take *n* blocks, ascending, or none. Context: no cluster or list lock. Return: 0 or -ENOSPC."""
     cdef int64_t got
-    cdef int tries
-    for tries in range(BROKEN):
+    cdef int tries = BROKEN
+    cdef bint broken = True
+    while broken and tries:
+        tries -= 1
         if blocks_reserve(t, n):
             return -ENOSPC
-        got = take_reserved(t, n, out, st)
+        got = take_reserved(t, n, out, &broken, st)
         if got == n:
             add64(&t.gathering, -n)
             sort_locs(out, n)
