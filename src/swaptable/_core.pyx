@@ -134,6 +134,10 @@ cdef inline area_t *area(SwapTable self) noexcept nogil:
     return <area_t *>self.t
 
 
+cdef inline uint64_t slots_of(SwapTable self) noexcept nogil:
+    return load_relaxed(&area(self).slots)
+
+
 cdef int ask_python(void *arg, int64_t slot, int nr, uint64_t pfn) noexcept with gil:
     """The callback of `SwapTable.set_reclaim`; an exception in it is reported as unraisable and means no."""
     cdef SwapTable table = <SwapTable>arg       # held: the callback may drop the last reference to it
@@ -393,9 +397,9 @@ cdef Py_ssize_t count_arg(value) except -1:
 cdef int _full(SwapTable self, int order, bint contiguous) except -1:
     cdef area_t *t = area(self)
     if contiguous and t.own_blocks:
-        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {t.usable} blocks are free, "
-                    f"{t.past_fresh - t.past_free.nr} of {t.past_limit} clusters past the end are used")
-    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {t.usable} slots are used"
+        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {load64(&t.usable)} blocks are free, "
+                    f"{peek32(&t.past_fresh) - peek32(&t.past_free.nr)} of {peek32(&t.past_limit)} clusters past the end are used")
+    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {load64(&t.usable)} slots are used"
                 + ("" if t.block or not order else ", and the device is no block device"))
 
 
@@ -423,7 +427,7 @@ cdef int _refuse(SwapTable self, int err, int op, int64_t slot, int nr, index) e
     """Raise for a run that was refused; the message says what its first unfit slot is."""
     cdef str what = f"{_OPS[op]} of slot {slot}" + (f" and the {nr - 1} after it" if nr > 1 else "")
     if not in_range(area(self), slot):
-        raise_errno(err, f"{what}: expected a slot from 0 to {area(self).slots - 1}", index)
+        raise_errno(err, f"{what}: expected a slot from 0 to {slots_of(self) - 1}", index)
     if (slot & (CLUSTER_SLOTS - 1)) + nr > CLUSTER_SLOTS:
         raise_errno(err, f"{what}: the run crosses the end of its cluster of {CLUSTER_SLOTS}", index)
     words = [area_word(area(self), slot + i) for i in range(nr)]
@@ -474,7 +478,7 @@ cdef int _update_slots(SwapTable self, int op, const int64_t *s, Py_ssize_t n, i
 cdef int64_t in_range_of(SwapTable self, value) except -1:
     cdef int64_t slot = integer(value, "slot")
     if not in_range(area(self), slot):
-        raise_errno(EINVAL, f"slot {slot}: expected 0 to {area(self).slots - 1}")
+        raise_errno(EINVAL, f"slot {slot}: expected 0 to {slots_of(self) - 1}")
     return slot
 
 
@@ -496,7 +500,7 @@ cdef int _words(SwapTable self, Py_buffer *s, Py_buffer *o) except -1:
         with nogil:
             done = lookup(area(self), <const int64_t *>s.buf, <uint64_t *>o.buf, n)
     if done < n:
-        raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+        raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {slots_of(self) - 1}", done)
     return 0
 
 
@@ -508,7 +512,7 @@ cdef uint32_t _loc(SwapTable self, int64_t slot) noexcept:
 
 cdef int _unmoved(SwapTable self, int err, int64_t slot, uint64_t old, uint64_t new, index) except -1:
     if not in_range(area(self), slot):
-        raise_errno(err, f"move of slot {slot} from {old} to {new}: expected a slot from 0 to {area(self).slots - 1}", index)
+        raise_errno(err, f"move of slot {slot} from {old} to {new}: expected a slot from 0 to {slots_of(self) - 1}", index)
     state = self.entry(slot)
     reason = {
         ESTALE: f"its location is {state.location}", EBUSY: "its own block is lent or gone",
@@ -855,7 +859,7 @@ cdef class SwapTable:
         return area_word(area(self), in_range_of(self, slot))
 
     def __len__(self):
-        return area(self).slots
+        return slots_of(self)
 
     def __iter__(self):
         # Without it, iteration would ask for slot after slot, one call each.
@@ -905,7 +909,7 @@ cdef class SwapTable:
             with nogil:
                 done = lookup_locs(area(self), <const int64_t *>s.buf, &o[0], n)
             if done < n:
-                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {slots_of(self) - 1}", done)
         finally:
             PyBuffer_Release(&s)
         return out
@@ -943,7 +947,7 @@ cdef class SwapTable:
             with nogil:
                 done = resolve(area(self), <const int64_t *>s.buf, &d[0], &b[0], n)
             if done < n:
-                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {slots_of(self) - 1}", done)
         finally:
             PyBuffer_Release(&s)
         return devices, blocks
@@ -1086,13 +1090,13 @@ cdef class SwapTable:
     @property
     def past_limit(self):
         """The most clusters that may exist past the end; by default 2**23. Fewer than exist now destroys none."""
-        return area(self).past_limit
+        return peek32(&area(self).past_limit)
 
     @past_limit.setter
     def past_limit(self, limit):
         cdef uint32_t most = _field("past_limit", limit, PAST_MAX)
         spin_lock(&area(self).list_lock)
-        area(self).past_limit = most
+        poke32(&area(self).past_limit, most)
         spin_unlock(&area(self).list_lock)
 
     @property
@@ -1133,9 +1137,9 @@ cdef class SwapTable:
             raise_errno(EINVAL, f"slots {slots}: a table without a size grows and shrinks as it is used")
         size = _positive("slots", slots, MAX_SLOTS)
         with self._alone():
-            if size < area(self).blocks:
+            if size < blocks_end(area(self)):
                 moves.shrink(self, size, mover, _field("pfn", pfn, PFN_MAX))
-            elif size > area(self).blocks:
+            elif size > blocks_end(area(self)):
                 self._grow(size)
 
     def defrag(self, order, max_moves=None, mover=None, pfn=PFN_LAST):
@@ -1183,7 +1187,7 @@ cdef class SwapTable:
     @property
     def blocks(self):
         """Blocks of the device, header and bad ones too; 0 of a ghost."""
-        return area(self).blocks if area(self).own_blocks else 0
+        return blocks_end(area(self)) if area(self).own_blocks else 0
 
     def _grow(self, uint64_t blocks):
         """Have more blocks, but for the bad ones."""
@@ -1246,7 +1250,7 @@ cdef class SwapTable:
 
     def _block_map(self):
         """What each block is, by whole clusters: uint8, see BLOCK_* of _resize.pxd."""
-        cdef uint32_t end = (area(self).blocks + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT
+        cdef uint32_t end = (blocks_end(area(self)) + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT
         cdef uint8_t[::1] view
         cdef swap_stat_t st
         array = np.empty(<size_t>end << CLUSTER_SHIFT, np.uint8)
@@ -1367,7 +1371,7 @@ cdef class SwapTable:
         cdef area_t *t = area(self)
         cdef compacted_t done
         cdef swap_stat_t st
-        cdef uint32_t end = t.nr_clusters
+        cdef uint32_t end = peek32(&t.nr_clusters)
         memset(&done, 0, sizeof(done))
         memset(&st, 0, sizeof(st))
         clock = 0 if now is None else _field("now", now, SHADOW_MAX)
@@ -1451,7 +1455,7 @@ cdef class SwapTable:
             count_kinds(t, &s)
             listed = area_lists(t, &lists)
             sums = sums_of(t)
-        size = t.blocks if not t.grows else listed * CLUSTER_SLOTS
+        size = blocks_end(t) if not t.grows else listed * CLUSTER_SLOTS
         usable = load64(&t.usable) if not t.grows else size - s.kinds[KIND_BAD]
         # A batch that frees tells the device once it is done: until then others may have taken the same slots again.
         own = min(<int64_t>(sums.own - s.beyond), usable)
@@ -1461,7 +1465,7 @@ cdef class SwapTable:
             "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "lent": s.lent, "moved": s.moved,
             "bad": size - usable if not t.grows else s.kinds[KIND_BAD],
             "clusters": {
-                "untouched": 0 if t.grows else t.nr_clusters + s.beyond_clusters - listed,
+                "untouched": 0 if t.grows else peek32(&t.nr_clusters) + s.beyond_clusters - listed,
                 "free": lists.free, "discard": lists.discard, "full": lists.full, "receive": lists.receive,
                 "packed": packed_clusters(t),
                 "nonfull": list(lists.nonfull), "frag": list(lists.frag),
@@ -1525,7 +1529,7 @@ cdef class SwapTable:
         return area(self).cpus
 
     def __repr__(self):
-        size = "None" if area(self).grows else str(area(self).blocks)
+        size = "None" if area(self).grows else str(blocks_end(area(self)))
         return f"SwapTable(slots={size}, used={used_of(area(self))}, cpus={area(self).cpus})"
 
 

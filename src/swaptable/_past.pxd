@@ -36,14 +36,14 @@ cdef inline uint32_t front_of(area_t *t, int64_t slot) noexcept nogil:
         free(map)
     if load_ptr(&t.fronts) == NULL:
         return 0
-    if t.fronts[index] == 0:
+    if load16(&t.fronts[index]) == 0:
         spin_lock(&t.devices_lock)      # once in 2^22 slots
         if t.fronts[index] == 0:
-            t.fronts[index] = <uint16_t>take_unit(t.space, t.space.fronts, &t.space.next_front, t.member, index)
+            store16(&t.fronts[index], <uint16_t>take_unit(t.space, t.space.fronts, &t.space.next_front, t.member, index))
         spin_unlock(&t.devices_lock)
-    if t.fronts[index] == 0:
+    if load16(&t.fronts[index]) == 0:
         return 0
-    return <uint32_t>t.fronts[index] << UNIT_SHIFT | <uint32_t>(slot & (UNIT_BLOCKS - 1))
+    return <uint32_t>load16(&t.fronts[index]) << UNIT_SHIFT | <uint32_t>(slot & (UNIT_BLOCKS - 1))
 
 
 cdef inline int64_t slot_of(space_t *s, uint32_t front, int *member) noexcept nogil:
@@ -126,7 +126,7 @@ cdef inline int64_t owners_among(
     cdef int64_t begin = at
     while i != NO_CLUSTER:
         epoch = epoch_enter(&from_.pool.readers)
-        nr = peek32(&from_.clusters[i].locs)
+        nr = load32_acquire(&from_.clusters[i].locs)
         for off in range(CLUSTER_SLOTS if nr else 0):
             loc = peek32(&half_at(&from_.pool, LOCATIONS, nr)[off])
             if loc and block_of(t, loc, &block) == t and first <= <int64_t>block < end:
@@ -220,7 +220,7 @@ cdef inline int64_t past_run(area_t *t, int order, uint64_t word, const uint32_t
         at = past_scan(t, i, order, word, st)
         if at >= 0:
             if ci.locs == 0:
-                poke32(&ci.locs, spare)
+                store32_release(&ci.locs, spare)        # its zeros are there for whoever sees it
                 spare = NO_RECORD
             for k in range(1u << order):
                 poke32(&locs_of(t, ci)[at + k], locs[k])
@@ -315,7 +315,7 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new,
     if new == old:
         return 0
     if new and ci.locs == 0:
-        poke32(&ci.locs, spare[0])
+        store32_release(&ci.locs, spare[0])     # its zeros are there for whoever sees it
         spare[0] = NO_RECORD
     word = words[off]
     if swp_tb_zero(word):               # it gets data: the location comes first, for readers without locks
