@@ -395,9 +395,9 @@ cdef Py_ssize_t count_arg(value) except -1:
 cdef int _full(SwapTable self, int order, bint contiguous) except -1:
     cdef area_t *t = area(self)
     if contiguous and t.own_blocks:
-        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {t.usable} blocks are free, "
-                    f"{t.past_fresh - t.past_free.nr} of {t.past_limit} clusters past the end are used")
-    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {t.usable} slots are used"
+        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {load64(&t.usable)} blocks are free, "
+                    f"{peek32(&t.past_fresh) - peek32(&t.past_free.nr)} of {peek32(&t.past_limit)} clusters past the end are used")
+    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {load64(&t.usable)} slots are used"
                 + ("" if t.block or not order else ", and the device is no block device"))
 
 
@@ -1091,13 +1091,13 @@ cdef class SwapTable:
     @property
     def past_limit(self):
         """The most clusters that may exist past the end; by default 2**23. Fewer than exist now destroys none."""
-        return area(self).past_limit
+        return peek32(&area(self).past_limit)
 
     @past_limit.setter
     def past_limit(self, limit):
         cdef uint32_t most = _field("past_limit", limit, PAST_MAX)
         spin_lock(&area(self).list_lock)
-        area(self).past_limit = most
+        poke32(&area(self).past_limit, most)
         spin_unlock(&area(self).list_lock)
 
     @property
