@@ -8,6 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 NAMES = [
+    "_capi",
     "_churn",
     "_core",
     "_replay",
@@ -36,7 +37,9 @@ extensions = [
     Extension(
         f"swaptable.{name}",
         [f"src/swaptable/{name.replace('.', '/')}.pyx"],
-        extra_compile_args=cflags + extra,
+        extra_compile_args=cflags + extra + (["-Werror=incompatible-pointer-types"] if name == "_capi" else []),
+        include_dirs=["src/swaptable/include"] if name == "_capi" else [],
+        depends=["src/swaptable/include/swaptable.h"] if name == "_capi" else [],
         extra_link_args=[flag for flag in extra if flag.startswith("-fsanitize")],
     )
     for name in NAMES

@@ -3,6 +3,8 @@
 # Used by everybody.
 """swaptable: the Linux swap subsystem's data structures as a library at kernel speed."""
 
+from swaptable._capi import _C_API as _C_API
+from swaptable._capi import get_include
 from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, pack, unpack
 from swaptable._moves import Defragmented
 from swaptable.errors import (
@@ -49,6 +51,7 @@ __all__ = [
     "SwapValueError",
     "TraceError",
     "TransferError",
+    "get_include",
     "pack",
     "unpack",
 ]
