@@ -225,6 +225,8 @@ cdef void api_close(swaptable_table *h) noexcept with gil:
 
 cdef int api_check(swaptable_table *h, char *why, size_t size) noexcept with gil:
     cdef size_t n
+    if why != NULL and size:
+        why[0] = 0
     try:
         (<object>h.owner).check()
         return 0
