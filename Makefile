@@ -68,7 +68,7 @@ test-long: $(VENV)/.with-test ## the tests that take minutes
 
 lint: $(VENV)/.with-lint ## ruff and cython-lint
 	$(BIN)/ruff check .
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src tests
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src tests examples
 
 # The plug-ins for pytest and hypothesis are checked too, which takes both.
 stubs: $(VENV)/.with-lint $(VENV)/.with-test ## hold the .pyi files to the compiled modules

@@ -190,7 +190,11 @@ typedef struct swaptable_api {
  * Lower versions than min_version are refused; SWAPTABLE_ABI_VERSION wants all that this header declares. The table is
  * static: it stays where it is until Py_Finalize(). */
 static inline const swaptable_api *swaptable_import(uint32_t min_version) {
-    const swaptable_api *api = (const swaptable_api *)PyCapsule_Import(SWAPTABLE_CAPSULE, 0);
+    const swaptable_api *api;
+    PyObject *module = PyImport_ImportModule("swaptable"); /* says why it cannot be imported; PyCapsule_Import() does not */
+    if (module == NULL) return NULL;
+    Py_DECREF(module);
+    api = (const swaptable_api *)PyCapsule_Import(SWAPTABLE_CAPSULE, 0);
     if (api == NULL) return NULL;
     if (api->abi_version < min_version) {
         PyErr_Format(PyExc_ImportError,
