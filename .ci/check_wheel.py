@@ -9,7 +9,8 @@ from pathlib import Path
 
 # By hand, since a pattern of the build that stops matching would also stop this check from looking.
 ALWAYS = {
-    "py.typed", "__init__.py", "__init__.pxd", "_core.pxd", "_core.pyi", "_entry.pxd", "_atomic.pxd", "include/swaptable.h",
+    "py.typed", "__init__.py", "__init__.pxd", "_capi.pxd", "_core.pxd", "_core.pyi", "_entry.pxd", "_atomic.pxd",
+    "include/swaptable.h",
 }  # fmt: skip
 NEEDED = {".py", ".pxd", ".pyi", ".typed", ".h"}
 

@@ -2,6 +2,20 @@
 # Imports the public .pxd files only; what is absent here may change in any release.
 # Used by embedders; held to its word by tests/embed.
 from swaptable._atomic cimport swap_stat_t
+from swaptable._capi cimport (
+    table_alloc_many,
+    table_cache_add_many,
+    table_cache_del_many,
+    table_dup_many,
+    table_free_many,
+    table_locs,
+    table_put_many,
+    table_resolve_many,
+    table_users,
+    table_words,
+    table_zero_clear,
+    table_zero_set,
+)
 from swaptable._core cimport (
     SwapTable,
     table_alloc,

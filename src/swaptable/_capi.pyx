@@ -1,7 +1,7 @@
-# The function table of include/swaptable.h: the kernels for C and C++, arguments checked, in a capsule.
+# The kernels for embedders, batches and single ones, arguments checked; the table of them behind include/swaptable.h.
 # Imports the core and the operations that it is made of, for batches; errors.
-# Used by C and C++ programs through swaptable_import(); tests/embed has a client.
-"""The versioned table of C functions, and where its header is."""
+# Used by Cython through _capi.pxd, by C and C++ through swaptable_import(); tests/embed has clients.
+"""Batches for Cython, the versioned table of functions for C and C++, and where its header is."""
 
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -14,7 +14,7 @@ from swaptable._alloc cimport alloc_runs
 from swaptable._area cimport area_t, in_range, lock_cluster, request_t
 from swaptable._atomic cimport spin_unlock, swap_stat_t
 from swaptable._cluster cimport CLUSTER_SHIFT, CLUSTER_SLOTS, cluster_t
-from swaptable._core cimport SwapTable, table_bytes, table_move, table_t, table_usable, table_used, table_word
+from swaptable._core cimport SwapTable, table_bytes, table_move, table_resolve, table_t, table_usable, table_used, table_word
 from swaptable._entry cimport (
     COUNT_MAX,
     MEMCG_MAX,
@@ -134,9 +134,119 @@ cdef extern from "swaptable.h":
         uint64_t (*bytes)(swaptable_table *) noexcept nogil
 
 
-cdef inline area_t *area_of(swaptable_table *h) noexcept nogil:
-    return <area_t *>h.area
+# ---- kernels for Cython
 
+cdef inline void tell(int64_t *to, int64_t done) noexcept nogil:
+    if to != NULL:
+        to[0] = done
+
+
+cdef inline int serve(table_t *t, request_t *r, int order, int cpu, unsigned int memcg, uint64_t pfn, swap_stat_t *st) noexcept nogil:
+    """Have *r* served, if what was asked for makes sense. Context: no locks. Return: 0 or -errno; r.done runs were allocated."""
+    cdef int64_t k
+    r.done = 0
+    if r.n < 0 or not (0 <= order <= SWAPTABLE_MAX_ORDER and 0 <= cpu < (<area_t *>t).cpus) or pfn > PFN_MAX or memcg > MEMCG_MAX:
+        return -EINVAL
+    if r.pfns != NULL:
+        for k in range(r.n):
+            if r.pfns[k] > PFN_MAX:
+                return -EINVAL
+    r.order, r.word = order, swp_tb_make_folio(0, False, memcg, pfn)
+    return alloc_runs(<area_t *>t, cpu, r, st) if r.n else 0
+
+
+cdef int table_alloc_many(
+    table_t *t, int64_t n, int order, int cpu, const uint64_t *pfns, unsigned int memcg, bint contiguous, int64_t *slots, int64_t *done, swap_stat_t *st,
+) noexcept nogil:
+    cdef request_t r
+    cdef int err
+    r.n, r.out, r.pfns, r.contiguous = n, slots, pfns, contiguous
+    err = serve(t, &r, order, cpu, memcg, 0, st)
+    tell(done, r.done)
+    return err
+
+
+cdef int change_many(
+    table_t *t, int op, const int64_t *slots, int64_t n, int nr, uint64_t arg, const uint64_t *args, uint64_t *old, int64_t *done, swap_stat_t *st,
+) noexcept nogil:
+    cdef update_t u
+    cdef int64_t did = 0
+    cdef int err = -EINVAL
+    if n >= 0:
+        u.op, u.nr, u.arg, u.args, u.old = op, nr, arg, args, old
+        err = update(<area_t *>t, slots, n, &did, &u, st)
+    tell(done, did)
+    return err
+
+
+cdef int table_free_many(table_t *t, const int64_t *slots, int64_t n, int nr, int64_t *done, swap_stat_t *st) noexcept nogil:
+    return change_many(t, OP_FREE, slots, n, nr, 0, NULL, NULL, done, st)
+
+
+cdef int table_dup_many(table_t *t, const int64_t *slots, int64_t n, int nr, int64_t *done, swap_stat_t *st) noexcept nogil:
+    return change_many(t, OP_DUP, slots, n, nr, 1, NULL, NULL, done, st)
+
+
+cdef int table_put_many(table_t *t, const int64_t *slots, int64_t n, int nr, int64_t *done, swap_stat_t *st) noexcept nogil:
+    return change_many(t, OP_PUT, slots, n, nr, 1, NULL, NULL, done, st)
+
+
+cdef int table_cache_add_many(
+    table_t *t, const int64_t *slots, int64_t n, int nr, const uint64_t *pfns, uint64_t *old, int64_t *done, swap_stat_t *st,
+) noexcept nogil:
+    return change_many(t, OP_CACHE_ADD, slots, n, nr, 0, pfns, old, done, st)
+
+
+cdef int table_cache_del_many(
+    table_t *t, const int64_t *slots, int64_t n, int nr, const uint64_t *shadows, int64_t *done, swap_stat_t *st,
+) noexcept nogil:
+    return change_many(t, OP_CACHE_DEL, slots, n, nr, 0, shadows, NULL, done, st)
+
+
+cdef int table_zero_set(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
+    return update_one(<area_t *>t, OP_ZERO_SET, slot, nr, 0, NULL, st)
+
+
+cdef int table_zero_clear(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
+    return update_one(<area_t *>t, OP_ZERO_CLEAR, slot, nr, 0, NULL, st)
+
+
+cdef inline int all_of(int64_t n, int64_t got, int64_t *done) noexcept nogil:
+    tell(done, got)
+    return 0 if got == n else -EINVAL
+
+
+cdef int table_words(table_t *t, const int64_t *slots, int64_t n, uint64_t *out, int64_t *done) noexcept nogil:
+    return all_of(n, lookup(<area_t *>t, slots, out, n) if n > 0 else 0, done)
+
+
+cdef int table_locs(table_t *t, const int64_t *slots, int64_t n, uint32_t *out, int64_t *done) noexcept nogil:
+    return all_of(n, lookup_locs(<area_t *>t, slots, out, n) if n > 0 else 0, done)
+
+
+cdef int table_resolve_many(table_t *t, const int64_t *slots, int64_t n, int32_t *devices, int64_t *blocks, int64_t *done) noexcept nogil:
+    return all_of(n, resolve(<area_t *>t, slots, devices, blocks, n) if n > 0 else 0, done)
+
+
+cdef int table_users(table_t *t, int64_t slot, uint64_t *users, swap_stat_t *st) noexcept nogil:
+    cdef area_t *a = <area_t *>t
+    cdef uint64_t word
+    cdef cluster_t *ci
+    if not in_range(a, slot):
+        return -EINVAL
+    word = table_word(t, slot)
+    if swp_tb_counts(word) and swp_tb_count(word) == COUNT_MAX:
+        ci = &a.clusters[slot >> CLUSTER_SHIFT]
+        lock_cluster(ci, st)
+        word = table_word(t, slot)
+        users[0] = count_of(a, ci, word, slot & (CLUSTER_SLOTS - 1)) if swp_tb_counts(word) else 0
+        spin_unlock(&ci.lock)
+    else:
+        users[0] = swp_tb_count(word) if swp_tb_counts(word) else 0
+    return 0
+
+
+# ---- the same for the table of functions: a handle, and counts that may be unwanted
 
 cdef inline table_t *table_of(swaptable_table *h) noexcept nogil:
     return <table_t *>h.area
@@ -148,11 +258,6 @@ cdef inline swap_stat_t *counts(swaptable_stat *stat, swap_stat_t *own) noexcept
         return SAME_STAT(<swap_stat_t *>stat)
     memset(own, 0, sizeof(own[0]))
     return own
-
-
-cdef inline void tell(int64_t *to, int64_t done) noexcept nogil:
-    if to != NULL:
-        to[0] = done
 
 
 # ---- tables
@@ -241,64 +346,42 @@ cdef int api_check(swaptable_table *h, char *why, size_t size) noexcept with gil
         return error_of(e)
 
 
-# ---- slots
-
-cdef inline int alloc_into(
-    swaptable_table *h, int64_t n, int order, int cpu, uint64_t pfn, const uint64_t *pfns, uint32_t memcg, bint contiguous,
-    int64_t *slots, int64_t *done, swaptable_stat *stat,
+cdef inline int alloc_one(
+    swaptable_table *h, int order, int cpu, uint64_t pfn, uint32_t memcg, bint contiguous, int64_t *slot, swaptable_stat *stat,
 ) noexcept nogil:
     cdef request_t r
     cdef swap_stat_t own
-    cdef int64_t k
-    cdef int err
-    r.done = 0
-    if n < 0 or not (0 <= order <= SWAPTABLE_MAX_ORDER and 0 <= cpu < area_of(h).cpus) or pfn > PFN_MAX or memcg > MEMCG_MAX:
-        tell(done, 0)
-        return -EINVAL
-    if pfns != NULL:
-        for k in range(n):
-            if pfns[k] > PFN_MAX:
-                tell(done, 0)
-                return -EINVAL
-    r.order, r.word, r.pfns, r.out, r.n, r.contiguous = order, swp_tb_make_folio(0, False, memcg, pfn), pfns, slots, n, contiguous
-    err = alloc_runs(area_of(h), cpu, &r, counts(stat, &own)) if n else 0
-    tell(done, r.done)
-    return err
+    r.n, r.out, r.pfns, r.contiguous = 1, slot, NULL, contiguous
+    return serve(table_of(h), &r, order, cpu, memcg, pfn, counts(stat, &own))
 
 
 cdef int api_alloc(swaptable_table *h, int order, int cpu, uint64_t pfn, uint32_t memcg, int64_t *slot, swaptable_stat *stat) noexcept nogil:
-    return alloc_into(h, 1, order, cpu, pfn, NULL, memcg, False, slot, NULL, stat)
+    return alloc_one(h, order, cpu, pfn, memcg, False, slot, stat)
 
 
 cdef int api_alloc_contiguous(swaptable_table *h, int order, int cpu, uint64_t pfn, uint32_t memcg, int64_t *slot, swaptable_stat *stat) noexcept nogil:
-    return alloc_into(h, 1, order, cpu, pfn, NULL, memcg, True, slot, NULL, stat)
+    return alloc_one(h, order, cpu, pfn, memcg, True, slot, stat)
 
 
 cdef int api_alloc_many(
     swaptable_table *h, int64_t n, int order, int cpu, const uint64_t *pfns, uint32_t memcg, int contiguous, int64_t *slots, int64_t *done,
     swaptable_stat *stat,
 ) noexcept nogil:
-    return alloc_into(h, n, order, cpu, 0, pfns, memcg, contiguous != 0, slots, done, stat)
+    cdef swap_stat_t own
+    return table_alloc_many(table_of(h), n, order, cpu, pfns, memcg, contiguous != 0, slots, done, counts(stat, &own))
 
 
 cdef inline int change(swaptable_table *h, int op, int64_t slot, int nr, uint64_t arg, uint64_t *old, swaptable_stat *stat) noexcept nogil:
     cdef swap_stat_t own
-    return update_one(area_of(h), op, slot, nr, arg, old, counts(stat, &own))
+    return update_one(<area_t *>h.area, op, slot, nr, arg, old, counts(stat, &own))
 
 
-cdef int change_many(
+cdef inline int change_runs(
     swaptable_table *h, int op, const int64_t *slots, int64_t n, int nr, uint64_t arg, const uint64_t *args, uint64_t *old, int64_t *done,
     swaptable_stat *stat,
 ) noexcept nogil:
-    cdef update_t u
     cdef swap_stat_t own
-    cdef int64_t did = 0
-    cdef int err = -EINVAL
-    if n >= 0:
-        u.op, u.nr, u.arg, u.args, u.old = op, nr, arg, args, old
-        err = update(area_of(h), slots, n, &did, &u, counts(stat, &own))
-    tell(done, did)
-    return err
+    return change_many(table_of(h), op, slots, n, nr, arg, args, old, done, counts(stat, &own))
 
 
 cdef int api_free(swaptable_table *h, int64_t slot, int nr, swaptable_stat *stat) noexcept nogil:
@@ -306,7 +389,7 @@ cdef int api_free(swaptable_table *h, int64_t slot, int nr, swaptable_stat *stat
 
 
 cdef int api_free_many(swaptable_table *h, const int64_t *slots, int64_t n, int nr, int64_t *done, swaptable_stat *stat) noexcept nogil:
-    return change_many(h, OP_FREE, slots, n, nr, 0, NULL, NULL, done, stat)
+    return change_runs(h, OP_FREE, slots, n, nr, 0, NULL, NULL, done, stat)
 
 
 cdef int api_dup(swaptable_table *h, int64_t slot, int nr, swaptable_stat *stat) noexcept nogil:
@@ -314,7 +397,7 @@ cdef int api_dup(swaptable_table *h, int64_t slot, int nr, swaptable_stat *stat)
 
 
 cdef int api_dup_many(swaptable_table *h, const int64_t *slots, int64_t n, int nr, int64_t *done, swaptable_stat *stat) noexcept nogil:
-    return change_many(h, OP_DUP, slots, n, nr, 1, NULL, NULL, done, stat)
+    return change_runs(h, OP_DUP, slots, n, nr, 1, NULL, NULL, done, stat)
 
 
 cdef int api_put(swaptable_table *h, int64_t slot, int nr, swaptable_stat *stat) noexcept nogil:
@@ -322,7 +405,7 @@ cdef int api_put(swaptable_table *h, int64_t slot, int nr, swaptable_stat *stat)
 
 
 cdef int api_put_many(swaptable_table *h, const int64_t *slots, int64_t n, int nr, int64_t *done, swaptable_stat *stat) noexcept nogil:
-    return change_many(h, OP_PUT, slots, n, nr, 1, NULL, NULL, done, stat)
+    return change_runs(h, OP_PUT, slots, n, nr, 1, NULL, NULL, done, stat)
 
 
 cdef int api_cache_add(swaptable_table *h, int64_t slot, int nr, uint64_t pfn, uint64_t *old, swaptable_stat *stat) noexcept nogil:
@@ -332,7 +415,7 @@ cdef int api_cache_add(swaptable_table *h, int64_t slot, int nr, uint64_t pfn, u
 cdef int api_cache_add_many(
     swaptable_table *h, const int64_t *slots, int64_t n, int nr, const uint64_t *pfns, uint64_t *old, int64_t *done, swaptable_stat *stat
 ) noexcept nogil:
-    return change_many(h, OP_CACHE_ADD, slots, n, nr, 0, pfns, old, done, stat)
+    return change_runs(h, OP_CACHE_ADD, slots, n, nr, 0, pfns, old, done, stat)
 
 
 cdef int api_cache_del(swaptable_table *h, int64_t slot, int nr, uint64_t shadow, swaptable_stat *stat) noexcept nogil:
@@ -342,7 +425,7 @@ cdef int api_cache_del(swaptable_table *h, int64_t slot, int nr, uint64_t shadow
 cdef int api_cache_del_many(
     swaptable_table *h, const int64_t *slots, int64_t n, int nr, const uint64_t *shadows, int64_t *done, swaptable_stat *stat
 ) noexcept nogil:
-    return change_many(h, OP_CACHE_DEL, slots, n, nr, 0, shadows, NULL, done, stat)
+    return change_runs(h, OP_CACHE_DEL, slots, n, nr, 0, shadows, NULL, done, stat)
 
 
 cdef int api_writeout(swaptable_table *h, int64_t slot, int nr, swaptable_stat *stat) noexcept nogil:
@@ -357,39 +440,17 @@ cdef int api_zero_clear(swaptable_table *h, int64_t slot, int nr, swaptable_stat
     return change(h, OP_ZERO_CLEAR, slot, nr, 0, NULL, stat)
 
 
-# ---- look-up
-
-cdef inline int all_of(int64_t n, int64_t got, int64_t *done) noexcept nogil:
-    tell(done, got)
-    return 0 if got == n else -EINVAL
-
-
 cdef uint64_t api_word(swaptable_table *h, int64_t slot) noexcept nogil:
     return table_word(table_of(h), slot)
 
 
 cdef int api_words(swaptable_table *h, const int64_t *slots, int64_t n, uint64_t *out, int64_t *done) noexcept nogil:
-    return all_of(n, lookup(area_of(h), slots, out, n), done)
+    return table_words(table_of(h), slots, n, out, done)
 
 
 cdef int api_users(swaptable_table *h, int64_t slot, uint64_t *users, swaptable_stat *stat) noexcept nogil:
-    cdef area_t *t = area_of(h)
-    cdef uint64_t word
-    cdef cluster_t *ci
     cdef swap_stat_t own
-    cdef swap_stat_t *st = counts(stat, &own)
-    if not in_range(t, slot):
-        return -EINVAL
-    word = table_word(table_of(h), slot)
-    if swp_tb_counts(word) and swp_tb_count(word) == COUNT_MAX:
-        ci = &t.clusters[slot >> CLUSTER_SHIFT]
-        lock_cluster(ci, st)
-        word = table_word(table_of(h), slot)
-        users[0] = count_of(t, ci, word, slot & (CLUSTER_SLOTS - 1)) if swp_tb_counts(word) else 0
-        spin_unlock(&ci.lock)
-    else:
-        users[0] = swp_tb_count(word) if swp_tb_counts(word) else 0
-    return 0
+    return table_users(table_of(h), slot, users, counts(stat, &own))
 
 
 cdef int api_kind(uint64_t word) noexcept nogil:
@@ -419,15 +480,15 @@ cdef uint64_t api_shadow(uint64_t word) noexcept nogil:
 # ---- where the data is
 
 cdef int api_locs(swaptable_table *h, const int64_t *slots, int64_t n, uint32_t *out, int64_t *done) noexcept nogil:
-    return all_of(n, lookup_locs(area_of(h), slots, out, n), done)
+    return table_locs(table_of(h), slots, n, out, done)
 
 
 cdef int api_resolve(swaptable_table *h, int64_t slot, int32_t *device, int64_t *block) noexcept nogil:
-    return all_of(1, resolve(area_of(h), &slot, device, block, 1), NULL)
+    return table_resolve(table_of(h), slot, device, block)
 
 
 cdef int api_resolve_many(swaptable_table *h, const int64_t *slots, int64_t n, int32_t *devices, int64_t *blocks, int64_t *done) noexcept nogil:
-    return all_of(n, resolve(area_of(h), slots, devices, blocks, n), done)
+    return table_resolve_many(table_of(h), slots, n, devices, blocks, done)
 
 
 cdef int api_move(swaptable_table *h, int64_t slot, uint32_t old, uint32_t new, swaptable_stat *stat) noexcept nogil:

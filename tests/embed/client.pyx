@@ -1,7 +1,7 @@
 # A client in Cython: the kernels on a table that Python made, from threads that hold no GIL.
 # Cimports the public names of the package, as an embedder would.
 # Used by test_embed.py, which compiles it against the installed package.
-from libc.errno cimport ENOENT, ESTALE
+from libc.errno cimport EINVAL, ENOENT, ESTALE
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -25,19 +25,31 @@ from swaptable cimport (
     swp_tb_zero,
     table_alloc,
     table_alloc_contiguous,
+    table_alloc_many,
     table_bytes,
     table_cache_add,
+    table_cache_add_many,
     table_cache_del,
+    table_cache_del_many,
     table_writeout,
     table_dup,
+    table_dup_many,
     table_free,
+    table_free_many,
+    table_locs,
     table_move,
     table_put,
+    table_put_many,
     table_resolve,
+    table_resolve_many,
     table_t,
     table_usable,
     table_used,
+    table_users,
     table_word,
+    table_words,
+    table_zero_clear,
+    table_zero_set,
 )
 
 KINDS = {
@@ -123,3 +135,48 @@ def move(SwapTable table, int64_t slot, uint32_t old, uint32_t new):
 
 def stale():
     return -ESTALE
+
+
+cdef int batch_life(table_t *t, swap_stat_t *st) noexcept nogil:
+    """Four folios of two slots each from allocation to end, in batches; 0, or the number of the step that went wrong."""
+    cdef int64_t[4] slots
+    cdef int64_t[4] blocks
+    cdef int32_t[4] devices
+    cdef uint32_t[4] locs
+    cdef uint64_t[8] words
+    cdef uint64_t[4] pfns
+    cdef int64_t done = -1
+    cdef uint64_t users
+    cdef int k, _
+    for k in range(4):
+        pfns[k] = 100 + k
+    if table_alloc_many(t, 4, 10, 0, pfns, 5, False, slots, &done, st) != -EINVAL or done:
+        return 1
+    if table_alloc_many(t, 4, 1, 0, pfns, 5, False, slots, &done, st) or done != 4 or table_dup_many(t, slots, 4, 2, &done, st):
+        return 2
+    if table_words(t, slots, 4, words, &done) or swp_tb_pfn(words[3]) != 103 or table_cache_del_many(t, slots, 4, 2, pfns, NULL, st):
+        return 3
+    if table_cache_add_many(t, slots, 4, 2, pfns, words, &done, st) or swp_tb_shadow(words[7]) != 103:
+        return 4
+    if table_zero_set(t, slots[1], 2, st) or not swp_tb_zero(table_word(t, slots[1])) or table_resolve_many(t, slots, 4, devices, blocks, &done):
+        return 5
+    if devices[0] or blocks[0] != slots[0] or devices[1] != -1 or table_zero_clear(t, slots[1], 2, st) or table_locs(t, slots, 4, locs, NULL) or locs[2]:
+        return 6
+    for _ in range(19):
+        if table_dup(t, slots[0], 1, st):
+            return 7
+    if table_users(t, slots[0], &users, st) or users != 20 or swp_tb_count(table_word(t, slots[0])) != 15:
+        return 8
+    if table_put_many(t, slots, 4, 1, &done, st) or table_put_many(t, &slots[1], 1, 1, &done, st) != -ENOENT or done:
+        return 9
+    return 10 if table_free_many(t, slots, 4, 2, &done, st) or done != 4 else 0
+
+
+def batch(SwapTable table):
+    """The first step that went wrong, or 0; and the words written."""
+    cdef swap_stat_t st
+    cdef int step
+    memset(&st, 0, sizeof(st))
+    with nogil:
+        step = batch_life(table.t, &st)
+    return step, st.words

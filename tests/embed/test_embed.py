@@ -79,6 +79,15 @@ def test_python_and_kernels_agree(client):
     table.check()
 
 
+def test_batches(client):
+    table = SwapTable(slots=1024)
+    step, words = client.batch(table)
+    assert step == 0
+    assert words > 4 * 8
+    assert table.usage()["used"] == 0
+    table.check()
+
+
 def test_kinds(client):
     for kind, value in client.KINDS.items():
         assert client.kind(swaptable.pack(kind)) == value
@@ -97,8 +106,10 @@ def test_every_public_name_has_a_client():
     client = (HERE / "client.pyx").read_text()
     body = client[client.index("KINDS =") :]
     assert not {name for name in public if not re.search(rf"\b{name}\b", body)}
-    kernels = set(re.findall(r"\b(table_\w+)\(", (PACKAGE / "_core.pxd").read_text()))
-    assert kernels <= public
+    for name in ("_core.pxd", "_capi.pxd"):
+        kernels = set(re.findall(r"\b(table_\w+)\(", (PACKAGE / name).read_text()))
+        assert kernels
+        assert kernels <= public
 
 
 def test_a_folio_past_the_end_and_a_move(client):
