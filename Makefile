@@ -73,7 +73,7 @@ lint: $(VENV)/.with-lint ## ruff and cython-lint
 # The plug-ins for pytest and hypothesis are checked too, which takes both.
 stubs: $(VENV)/.with-lint $(VENV)/.with-test ## hold the .pyi files to the compiled modules
 	$(BIN)/python -m mypy.stubtest swaptable --allowlist tests/stubtest_allowlist.txt --mypy-config-file tests/stubtest.ini
-	$(BIN)/python -m mypy --strict tests/typing_sample.py
+	$(BIN)/python -m mypy --strict tests/typing_sample.py examples/tiering_simpy.py
 
 bench: $(VENV)/.with-bench ## run the benchmarks on this tree; ASV="-b alloc" picks some
 	$(BIN)/asv machine --yes

@@ -36,6 +36,7 @@ def one(table: SwapTable) -> int:
     assert_type(table.cache_add(slot, 1), int)
     assert_type(table.usage()["clusters"]["frag"], list[int])
     assert_type(table.memory()["total"], int)
+    assert_type(swaptable.get_include(), str)
     return table[slot] + swaptable.pack("shadow", count=1) + swaptable.unpack(1).count
 
 
