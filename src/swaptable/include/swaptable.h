@@ -23,7 +23,7 @@
  * own, unless the table has a reclaim callback in Python (SwapTable.set_reclaim): then alloc() may take the GIL.
  * A thread that takes the GIL must not hold a lock that another waits for with the GIL held. Threads that allocate should
  * name different cpus. Readers (word, words, loc, resolve) take no lock at all.
- * A handle is no use after Py_Finalize().
+ * A handle is no use after Py_Finalize(), nor in another interpreter of the same process.
  *
  * Versions. New functions are added at the end and raise abi_version; none is removed, moved or changed. A program that
  * was built for version n runs with every module of version n or above; swaptable_import() refuses one below.
