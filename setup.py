@@ -13,6 +13,7 @@ NAMES = [
     "_replay",
     "_spaces",
     "designs._design",
+    "designs._front_back",
     "designs._old",
     "designs._swap_table",
     "designs._virtual",
