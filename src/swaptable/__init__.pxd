@@ -23,6 +23,7 @@ from swaptable._core cimport (
     table_put,
     table_resolve,
     table_t,
+    table_trim,
     table_usable,
     table_used,
     table_word,

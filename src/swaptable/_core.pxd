@@ -50,5 +50,7 @@ cdef int table_owner(table_t *t, int64_t block, int32_t *member, int64_t *slot, 
 # the first slot of the next cluster with words, from that of *slot* on; those past the end come last, then -1
 cdef int64_t table_next(table_t *t, int64_t slot) noexcept nogil
 # packs those of *n* clusters from that of *slot* on whose slots were all swapped out *min_age* before *now*, in the unit
-# of shadows, or earlier; the bytes saved
+# of shadows, or earlier; how many
 cdef uint64_t table_compact(table_t *t, int64_t slot, int64_t n, uint64_t now, uint64_t min_age, swap_stat_t *st) noexcept nogil
+# returns the memory of what no cluster uses to the system
+cdef void table_trim(table_t *t) noexcept nogil

@@ -162,7 +162,12 @@ cdef uint64_t table_compact(table_t *t, int64_t slot, int64_t n, uint64_t now, u
     memset(&done, 0, sizeof(done))
     if 0 <= first < end and n > 0:
         compact_range(a, <uint32_t>first, <uint32_t>min(first + n, <int64_t>end), now, min_age, SHADOW_MAX, &done, st)
-    return done.saved
+    return done.packed + done.uniform
+
+
+cdef void table_trim(table_t *t) noexcept nogil:
+    trim_clusters(<area_t *>t)
+    pool_trim(&(<area_t *>t).pool)
 
 
 # ---- Python
@@ -1470,11 +1475,8 @@ cdef class SwapTable:
 
     def trim(self):
         """Return the memory of what no cluster uses to the system: tables and side records, structures past the end."""
-        cdef swap_stat_t st
-        memset(&st, 0, sizeof(st))
         with nogil:
-            trim_clusters(area(self))
-            pool_trim(&area(self).pool)
+            table_trim(self.t)
 
     def usage(self):
         """Slots by state and clusters by list.

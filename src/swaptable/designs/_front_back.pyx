@@ -21,7 +21,7 @@ from swaptable._atomic cimport popcount64, swap_stat_t
 from swaptable._core cimport (
     SwapTable, table_alloc, table_alloc_contiguous, table_block_alloc, table_block_free, table_blocks_used, table_bytes,
     table_cache_add, table_cache_del, table_compact, table_dup, table_loc, table_move, table_next, table_owner, table_put,
-    table_resolve, table_t, table_usable, table_word, table_writeout,
+    table_resolve, table_t, table_trim, table_usable, table_word, table_writeout,
 )
 from swaptable._entry cimport (
     swp_tb_count, swp_tb_counts, swp_tb_is_folio, swp_tb_memcg, swp_tb_pfn, swp_tb_shadow, swp_tb_zero,
@@ -47,8 +47,8 @@ cdef enum:
     CLUSTER = 512
     WORD_DEPTH = 2          # the table pointer, then the word
     PAST = 32               # slots past the end are numbered from 1 << PAST
-    LOOKED_AT = 2           # clusters that compaction looks at for every cluster's worth of evictions
-    COLD = 4096             # evictions after which it calls a cluster cold, unless it is told otherwise
+    COLD = 4096             # evictions after which a cluster is cold, unless compaction is told otherwise
+    TRIM = 64               # clusters packed at once: their tables are worth a return to the system
 
 KINDS = (
     "tables", "packed", "locations", "bitmaps", "owners", "overflow", "clusters", "device_clusters", "object_tables", "limbo",
@@ -76,9 +76,7 @@ cdef struct state_t:
     bint owners
     uint64_t cold           # age of clusters to be packed; 0: none is
     uint64_t clock          # the last shadow
-    uint64_t evicted        # since compaction looked at clusters
-    int hand                # where it looks next
-    int64_t hand_slot
+    uint64_t evicted        # since clusters were packed
 
 # A slot whose data moves, pinned.
 cdef struct pinned_t:
@@ -274,20 +272,17 @@ cdef int fb_cache_add(void *d, uint64_t entry, int nr, uint64_t pfn) noexcept no
     return counted(s, i, table_cache_add(s.table[i].t, slot_of(entry), nr, pfn, NULL, &s.stat))
 
 
-cdef void compact_some(state_t *s) noexcept nogil:
-    """The clock hand goes on over clusters of one table after the other, and packs those that are cold."""
-    cdef int64_t slot
-    cdef int k
-    for k in range(LOOKED_AT):
-        slot = table_next(s.table[s.hand].t, s.hand_slot)
-        if slot < 0 or slot >> PAST:
-            s.hand, s.hand_slot = (s.hand + 1) % s.n, 0
-            continue
-        table_compact(s.table[s.hand].t, slot, 1, s.clock, s.cold, &s.stat)
-        s.counters.scanned += CLUSTER
-        counted(s, s.hand, 0)
-        count_bytes(s, s.hand)
-        s.hand_slot = slot + CLUSTER
+cdef void compact_all(state_t *s) noexcept nogil:
+    """Pack the clusters that are cold. What is packed, or too young, is seen at once: only those packed now are read."""
+    cdef uint64_t packed
+    cdef int i
+    for i in range(s.n):
+        packed = table_compact(s.table[i].t, 0, <int64_t>1 << (PAST - 9), s.clock, s.cold, &s.stat)
+        s.counters.scanned += packed * CLUSTER
+        if packed >= TRIM:
+            table_trim(s.table[i].t)
+        counted(s, i, 0)
+        count_bytes(s, i)
 
 
 cdef int fb_cache_del(void *d, uint64_t entry, int nr, uint64_t shadow) noexcept nogil:
@@ -306,9 +301,9 @@ cdef int fb_cache_del(void *d, uint64_t entry, int nr, uint64_t shadow) noexcept
     if err == 0 and s.cold:
         s.clock = shadow
         s.evicted += nr
-        while s.evicted >= CLUSTER:
-            s.evicted -= CLUSTER
-            compact_some(s)
+        if s.evicted >= s.cold:
+            s.evicted = 0
+            compact_all(s)
     return err
 
 
@@ -859,8 +854,8 @@ cdef class FrontBackDesign(Design):
     def swapoff(self, tier, host=None):
         """See :meth:`Design.swapoff`; free memory of the tables goes back to the system."""
         Design.swapoff(self, tier, host)
-        for table in self.tables:
-            table.trim()
+        for number in range((<state_t *>self.state).n):
+            table_trim((<state_t *>self.state).table[number].t)
         count_all_bytes(<state_t *>self.state)
 
     def memory(self):
