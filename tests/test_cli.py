@@ -20,7 +20,7 @@ from swaptable.trace import save_trace
 KEYS = {
     "design", "trace", "events", "footprint_pages", "memory_pages", "swap_slots", "folio_order", "large_swapin",
     "seconds", "vmstat", "counters", "bytes_start", "bytes_peak", "bytes_final", "used_at_peak", "used_final",
-    "wasted_peak", "wasted_final", "events_per_second", "bytes_per_slot", "lookups_per_op", "locks_per_op",
+    "wasted_peak", "wasted_final", "tiers", "events_per_second", "bytes_per_slot", "lookups_per_op", "locks_per_op",
     "extents_per_io",
 }  # fmt: skip
 

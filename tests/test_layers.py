@@ -27,7 +27,7 @@ FLOORS = [
     ["space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
-    ["replay", "published", "footprint", "hops"],
+    ["replay", "_tierplan", "published", "footprint", "hops"],
     ["report", "doctor", "thp_test", "areas_cli"],
     ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
