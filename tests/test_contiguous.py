@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from swaptable import BlockSpace, DeviceList, SwapFullError, SwapTable
+from swaptable import BlockSpace, DeviceList, SwapFullError, SwapTable, SwapValueError, pack
 
 PAST = 2**32
 GIB = 2**30 // 4096
@@ -87,6 +87,21 @@ def test_every_order_from_single_holes(order):
     table.free_many(slots, 1 << order)
     table.trim()
     assert table.usage()["clusters"]["past"] == 0 and table.free_blocks == 1024
+    table.check()
+
+
+def test_slots_past_the_end_in_unsigned_arrays():
+    """Their numbers exceed 32 bits, whatever the type of the array that has them."""
+    table = used_but_four()
+    first = table.alloc(order=2, pfn=9, contiguous=True)
+    run = np.arange(first, first + 4)
+    for slots in (run.astype(np.uint64), run.tolist(), run[::-1][::-1]):
+        assert (table.words(slots) == pack("folio", pfn=9)).all()
+        assert np.array_equal(table.resolve(slots)[1], [1, 3, 5, 7])
+    for slot in (2**33, 2**63):
+        with pytest.raises(SwapValueError, match=str(slot)):
+            table.locs(np.array([first, slot], np.uint64))
+    table.free_many(run.astype(np.uint64))
     table.check()
 
 

@@ -170,6 +170,11 @@ cdef inline uint64_t blocks_end(area_t *t) noexcept nogil:
     return load_relaxed(&t.blocks)
 
 
+cdef inline uint64_t slots_end(area_t *t) noexcept nogil:
+    """The first slot that the device does not have; some before it may be beyond its blocks, and in use."""
+    return load_relaxed(&t.slots)
+
+
 cdef inline bint is_table(uint64_t *p) noexcept nogil:
     """Neither NULL nor packed."""
     return <int64_t>p > 0
@@ -313,6 +318,15 @@ cdef inline uint64_t *touched_word(area_t *t, uint32_t page) noexcept nogil:
     return &t.touched_first[1] if page >> 6 == PAST_CLUSTER >> 12 else &t.touched[page >> 6]
 
 
+cdef inline bint is_touched(area_t *t, uint32_t i) noexcept nogil:
+    """May the structure of cluster *i* have been used?"""
+    cdef uint32_t page = i >> 6
+    cdef uint64_t *at = touched_word(t, page)
+    if at == &t.touched[page >> 6] and peek32(&t.touched_map) >> (page >> 15) & 1 == 0:
+        return False
+    return load_relaxed(at) >> (page & 63) & 1
+
+
 cdef inline void touch_locked(area_t *t, uint32_t i) noexcept nogil:
     """Count the memory of cluster *i*'s structure and table pointer. Context: list lock."""
     cdef uint32_t page = i >> 6
@@ -337,18 +351,18 @@ cdef inline uint32_t isolate_fresh(area_t *t, swap_stat_t *st) noexcept nogil:
     i = t.fresh
     while i < t.nr_clusters and t.clusters[i].list != LIST_UNTOUCHED:   # those with bad slots
         i += 1
-    if i < t.nr_clusters:
+    poke32(&t.fresh, i)
+    # Its lock while we have that of the lists: a resize that waits for either must not take it for unused.
+    if i >= t.nr_clusters or not spin_trylock(&t.clusters[i].lock):
+        i = NO_CLUSTER
+    else:
         touch_locked(t, i)
         poke32(&t.fresh, i + 1)
-    else:
-        poke32(&t.fresh, i)
-        i = NO_CLUSTER
-    spin_unlock(&t.list_lock)
-    if i != NO_CLUSTER:
         ci = &t.clusters[i]
-        lock_cluster(ci, st)
         ci.list = LIST_NONE
         ci.any_free = ci.all_free = <uint64_t>-1
+        st.cluster_locks += 1
+    spin_unlock(&t.list_lock)
     return i
 
 

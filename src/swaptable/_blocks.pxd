@@ -68,7 +68,8 @@ cdef extern from *:
 cdef enum:
     CANDIDATES = 3          # clusters that a search for blocks looks at before it chooses
     LOCATABLE = (UNITS - 1) << (UNIT_SHIFT - CLUSTER_SHIFT)     # clusters whose blocks have locations: 16 TiB less 16 GiB
-    PATIENCE = 1 << 16      # rounds without a block found though enough are free: never seen, but no reason to hang
+    PATIENCE = 1 << 16      # rounds of waiting for what others have for a moment: never seen, but no reason to hang
+    HASTE = 64              # the same while a resize runs: what is freed beyond its fence seems free until it counts again
 
 # Where blocks are looked for, in this order.
 cdef enum:
@@ -447,7 +448,7 @@ cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, swap_stat
     cdef uint32_t spare = NO_RECORD
     cdef int64_t got = 0, m
     cdef int source, idle = 0
-    while got < n and idle < PATIENCE:
+    while got < n and idle < (PATIENCE if load64(&t.leaving) == 0 else HASTE):
         for source in range(SOURCES):
             m = take_round(t, source, n - got, out + got, &spare, st)
             if m:
@@ -502,7 +503,7 @@ cdef inline void give_block(area_t *t, uint32_t i, unsigned int off) noexcept no
         ci.nr_lent -= 1
     elif words[off] == SWP_TB_LENT:
         ci.nr_lent -= 1
-        if (<uint64_t>i << CLUSTER_SHIFT) + off >= blocks_end(t):
+        if ci.flags & FLAG_BEYOND and (<uint64_t>i << CLUSTER_SHIFT) + off >= blocks_end(t):
             store_relaxed(words + off, SWP_TB_BAD)
             return
         store_relaxed(words + off, 0)

@@ -18,6 +18,7 @@ from swaptable._space cimport *
 cdef struct census_t:
     uint64_t kinds[8]
     uint64_t moved          # slots with a location
+    int64_t bad             # slots of the device that are never given out
     uint64_t lent           # free slots whose block is taken
     uint64_t beyond         # slots in use that a smaller device lost
     uint64_t beyond_clusters
@@ -53,6 +54,7 @@ cdef inline int check_location(area_t *t, uint32_t i, unsigned int off, uint64_t
     s.sums.holes += 1 if own and (loc != 0 or zero) else 0
     s.moved += loc != 0
     s.lent += kind == KIND_LENT
+    s.bad += kind == KIND_BAD and <uint64_t>slot < t.blocks
     return 0
 
 
@@ -325,6 +327,8 @@ cdef inline int check_area(area_t *t, census_t *s) noexcept nogil:
     have = sums_of(t)
     if have.own != s.sums.own or have.past != s.sums.past or have.holes != s.sums.holes or have.taken != s.sums.taken:
         return fail(s, -2, b"slots or blocks in use were miscounted")
+    if t.usable != <int64_t>t.blocks - s.bad:
+        return fail(s, -2, b"usable blocks were miscounted")
     if t.reserved or t.leaving or t.past_peak < t.past_fresh - t.past_free.nr:
         return fail(s, -2, b"blocks are promised to nobody, or the peak past the end is too low")
     return check_pool(t, s)
