@@ -28,8 +28,10 @@ FLOORS = [
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
     ["replay", "_tierplan", "published", "footprint", "hops"],
-    ["report", "doctor", "thp_test", "areas_cli"],
-    ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
+    ["cells", "comparison", "doctor", "thp_test", "areas_cli"],
+    ["provenance"],
+    ["report"],
+    ["cli", "cli_compare", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

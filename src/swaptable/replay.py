@@ -135,6 +135,7 @@ class ReplayResult:
             "events_per_second": self.events_per_second,
             "bytes_per_slot": self.bytes_per_slot,
             "lookups_per_op": self.per_op("lookups"),
+            "depth_per_op": self.per_op("depth"),
             "locks_per_op": self.per_op("locks"),
             "extents_per_io": self.extents_per_io,
         }
