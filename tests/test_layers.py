@@ -29,9 +29,9 @@ FLOORS = [
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
     ["replay", "_tierplan", "published", "footprint", "hops"],
     ["cells", "comparison", "doctor", "thp_test", "areas_cli"],
-    ["provenance"],
+    ["provenance", "_sweepgrid", "_sweepjournal", "_sweeptable", "_sweepwork", "sweep"],
     ["report"],
-    ["cli", "cli_compare", "cli_memory", "pytest_plugin", "testing", "__init__"],
+    ["cli", "cli_compare", "cli_memory", "cli_sweep", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

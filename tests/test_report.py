@@ -30,11 +30,13 @@ def made(tmp_path_factory):
     rng = np.random.default_rng(4)
     trace = path / "some<&.npz"
     save_trace(trace, rng.integers(0, 3000, 8000, dtype=np.uint64), rng.random(8000) < 0.3, {"command": ["some"]})
-    options = ["--memory", "30%,50%", "--folio", "16K", "--seed", "5", "--runs", "1", "--tiers", "zswap=10%,ssd=20%,hdd"]
+    tiers = "zswap=10%,ssd=20%,hdd"
+    options = ["--memory", "30%,50%", "--folio", "16K", "--seed", "5", "--runs", "1", "--tiers", tiers]
     designs = [argument for design in DESIGNS for argument in ("--design", design)]
     drawn = "synthetic:zipf,records=9000,pages=2500"
     where = path / "a" / "report"
-    assert main(["compare", str(trace), drawn, *options, *designs, "--report", str(where), "--output", "/dev/null"]) == 0
+    options += [*designs, "--report", str(where), "--output", "/dev/null"]
+    assert main(["compare", str(trace), drawn, *options]) == 0
     return where
 
 

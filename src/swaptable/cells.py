@@ -63,8 +63,13 @@ class Cell:
         """What the accesses depend on."""
         return self.trace, self.folio, self.seed, self.limit
 
-    def check(self) -> None:
+    def check(self, trace: bool = True) -> None:
         """Refuse what no replay takes, before any work.
+
+        Parameters
+        ----------
+        trace : bool
+            Look for the trace, too.
 
         Raises
         ------
@@ -84,8 +89,12 @@ class Cell:
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected 0 or more")
         _known(self.design)
+        if not trace:
+            return
         if self.trace.startswith(SYNTHETIC):
             _synthetic(self.trace, 0)
+            # Some parameters are refused when the first record is drawn.
+            next(_synthetic(self.trace, 0, 1), None)
         else:
             find_trace(self.trace)
 
@@ -101,8 +110,8 @@ def _number(text: str) -> int | float:
         return float(text)
 
 
-def _synthetic(text: str, seed: int) -> Any:
-    """The blocks of ``synthetic:zipf,records=100000,pages=4096``."""
+def _synthetic(text: str, seed: int, limit: int | None = None) -> Any:
+    """The blocks, or the first *limit* records, of ``synthetic:zipf,records=100000,pages=4096``."""
     kind, *settings = text.removeprefix(SYNTHETIC).split(",")
     pairs = [setting.partition("=") for setting in settings]
     try:
@@ -110,7 +119,7 @@ def _synthetic(text: str, seed: int) -> Any:
     except ValueError:
         raise ValueError(f"trace is {text!r}; expected {SYNTHETIC}KIND,records=N,parameter=number,...") from None
     records = int(parameters.pop("records", 1_000_000))
-    return synthetic(kind, records, seed=seed, **parameters)
+    return synthetic(kind, records if limit is None else min(records, limit), seed=seed, **parameters)
 
 
 def seeded(trace: str) -> bool:

@@ -1,4 +1,4 @@
-# The command line: compare, memory, trace, thp-test, mkswap, swaps, doctor.
+# The command line: compare, sweep, memory, trace, thp-test, mkswap, swaps, doctor.
 # May import everything below; nothing imports it but __main__ and the console script.
 # Used by people and scripts.
 """``swaptable``: results on stdout, progress and errors on stderr.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from swaptable import cli_compare, cli_memory
+from swaptable import cli_compare, cli_memory, cli_sweep
 from swaptable._workload import parse_size
 from swaptable.doctor import facts, version
 from swaptable.errors import SwapValueError, TraceError
@@ -79,6 +79,15 @@ def _add_compare(subparsers: Any) -> None:
     parser.set_defaults(run=_compare)
 
 
+def _add_sweep(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "sweep", help=cli_sweep.SUMMARY, description=cli_sweep.DESCRIPTION, epilog=cli_sweep.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    cli_sweep.add_options(parser)
+    parser.set_defaults(run=_sweep)
+
+
 def _add_thp_test(subparsers: Any) -> None:
     summary = "the kernel's thp_swap_allocator_test on a swap table"
     parser = _command(subparsers, "thp-test", summary, THP_EXAMPLES)
@@ -117,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"swaptable {version('swaptable')}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_compare(subparsers)
+    _add_sweep(subparsers)
     _add_memory(subparsers)
     from swaptable.trace import cli as trace_cli
 
@@ -166,6 +176,12 @@ def _compare(args: argparse.Namespace) -> int:
     write = cli_compare.prepare(args)
     with _opened(args.output) as out:
         write(out)
+    return 0
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    report, line = cli_sweep.run(args)
+    print(json.dumps({"schema": SCHEMA} | report, indent=2) if args.json else line)
     return 0
 
 

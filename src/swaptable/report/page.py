@@ -19,7 +19,7 @@ __all__ = ["Plot", "page", "workload_name"]
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of a report: its file name without an ending, what it shows, its files' contents, the picture for the page."""
+    """A plot of a report: its file name, what it shows, its files' contents, the picture for the page."""
 
     name: str
     title: str
