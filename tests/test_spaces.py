@@ -145,6 +145,35 @@ def test_counts_beyond_what_a_word_holds(name, options):
     life(name, options, 500, forks=17)
 
 
+def plain_life(pages):
+    """The plain table, which has one device and says that it cannot move data: forks, counts and caching only."""
+    design, spaces, rng = filled("swap-table", {}, pages, 2 * pages + 1024)
+    spaces.fork()
+    followed(design, spaces)
+    for call in (lambda: spaces.transfer(spaces.entries()[:10], 2), lambda: spaces.swapoff(1)):
+        with pytest.raises(SwapError, match="swap-table cannot"):
+            call()
+    followed(design, spaces)
+    spaces.swap_in(rng.permutation(2 * pages)[: pages // 4])
+    spaces.store(rng.permutation(2 * pages)[: pages // 4])
+    spaces.swap_out(rng.permutation(pages))
+    followed(design, spaces)
+    spaces.swap_in(np.arange(2 * pages))
+    sound(design, spaces)
+    spaces.drop(np.arange(2 * pages))
+    design.check()
+    assert (design.used, spaces.resident) == (0, 0)
+
+
+def test_every_page_of_the_plain_table_comes_back():
+    plain_life(100_000)
+
+
+@pytest.mark.long
+def test_a_million_pages_of_the_plain_table_come_back():
+    plain_life(1_000_000)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in designs.names() if name != "swap-table"])
 def test_a_million_pages_come_back(name):

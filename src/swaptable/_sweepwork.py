@@ -44,10 +44,12 @@ class Task:
     stamp: tuple[int, int] | None
 
 
-@lru_cache(maxsize=2)
-def _loaded(cell: Cell, stamp: tuple[int, int] | None) -> Workload:
-    # A process has the traces that it read last; neighbouring cells are of the same one.
+def _load(cell: Cell, stamp: tuple[int, int] | None) -> Workload:
     return load_workload(cell)
+
+
+# A process has the traces that it read last; neighbouring cells are of the same one.
+_loaded = lru_cache(maxsize=2)(_load)
 
 
 def do(task: Task) -> dict[str, Any]:

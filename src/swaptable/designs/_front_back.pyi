@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 from swaptable._core import BlockSpace, SwapTable
 from swaptable.designs._design import Design, Host
 
+BY_TABLE: dict[str, str]
 KINDS: tuple[str, ...]
 
 @disjoint_base

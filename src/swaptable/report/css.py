@@ -38,7 +38,8 @@ summary { cursor: pointer; color: #0060a0; }
   th, td { padding: .08rem .3rem; }
   tbody th, thead th:first-child { position: static; }
   figure, tr, dl { break-inside: avoid; }
-  .plots { grid-template-columns: 1fr 1fr; }
+  .plots { grid-template-columns: 1fr 1fr 1fr; }
+  h2, h3 { break-after: avoid; }
   details > summary { display: none; }
   details::details-content { content-visibility: visible; display: block; }
 }

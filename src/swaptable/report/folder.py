@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -112,9 +113,11 @@ def _dot_plot(values: Mapping[str, Any], metric: Metric) -> Plot:
 def _use_plot(values: Mapping[str, Any], points: Sequence[Mapping[str, Any]], live: str, words: str) -> Plot:
     title, name = f"Metadata against use: {words}", f"usage-{live}"
     lines: dict[str, list[tuple[float, float]]] = {}
+    mixed = len({point["backend"] for point in points}) > 1
     for point in points:
         if point["bytes_per_slot"] is not None:
-            lines.setdefault(point["design"], []).append((point["use"], point["bytes_per_slot"]))
+            label = f"{point['design']} ({point['backend']})" if mixed else point["design"]
+            lines.setdefault(label, []).append((point["use"], point["bytes_per_slot"]))
     caption = f"{title}. Structures built and filled, devices of {points[0]['slots']:,} slots; {_seeds(values)}"
 
     def draw(figure: Any) -> None:
@@ -122,29 +125,35 @@ def _use_plot(values: Mapping[str, Any], points: Sequence[Mapping[str, Any]], li
         ax.set_title("\n".join(textwrap.wrap(title, 46)), loc="left")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
-    keys = ("design", "use", "slots", "used", "total", "bytes_per_slot")
+    keys = ("design", "backend", "use", "slots", "used", "total", "bytes_per_slot")
     table = [list(keys), *([point[key] for key in keys] for point in points)]
     return Plot(name, title, caption, *_svgs(draw, 4.2 + 0.1 * len(lines), name, caption), _csv(table))
 
 
 def _svgs(draw: Callable[[Any], None], height: float, name: str, caption: str) -> tuple[str, str]:
-    """A figure for a file of its own, and for the page, which has the caption below it in letters of its own."""
-    lines = textwrap.wrap(caption, 78, max_lines=6, placeholder=" …")
-    return _svg(draw, height + 0.12 * len(lines), name, lines), _svg(draw, height, name, [])
+    """A figure as SVG that is the same in every run: for a file of its own, with its caption, and for the page.
 
-
-def _svg(draw: Callable[[Any], None], height: float, name: str, caption: Sequence[str]) -> str:
-    """A figure as SVG that is the same in every run."""
+    The page has the caption below the picture, in letters of its own: the same picture without the band at its top.
+    """
     pyplot = _pyplot()
     out = io.StringIO()
+    lines = textwrap.wrap(caption, 76, max_lines=6, placeholder=" …")
+    band = 0.1 + 0.125 * len(lines)
     with pyplot.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure = pyplot.figure(figsize=(WIDTH, height), layout="constrained")
-        draw(figure)
-        if caption:
-            figure.suptitle("\n".join(caption), fontsize=7, x=0.02, ha="left", color="#444444")
+        figure = pyplot.figure(figsize=(WIDTH, band + height), layout="constrained")
+        top, rest = figure.subfigures(2, 1, height_ratios=(band, height))
+        top.text(0.02, 0.9, "\n".join(lines), fontsize=7, va="top", color="#444444")
+        draw(rest)
         figure.savefig(out, format="svg", metadata={"Date": None})
         pyplot.close(figure)
-    return out.getvalue().replace(f"'{FONT}'", f"'{FONT}', Verdana, Arial, sans-serif")
+    svg = _with_fonts(out.getvalue())
+    wide, high = f"{72 * WIDTH:g}", f"{72 * height:g}"
+    view = f'width="{wide}pt" height="{high}pt" viewBox="0 {72 * band:g} {wide} {high}"'
+    return svg, re.sub(r'width="[\d.]+pt" height="[\d.]+pt" viewBox="[^"]+"', view, svg, count=1)
+
+
+def _with_fonts(svg: str) -> str:
+    return svg.replace(f"'{FONT}'", f"'{FONT}', Verdana, Arial, sans-serif")
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:

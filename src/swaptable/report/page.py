@@ -48,7 +48,8 @@ TERMS = (
     ("ns/op", "CPU time less that of the same machine with a design that has no structure; the fastest run; noise "
               "can make it negative"),
     ("depth", "loads of the look-ups that wait for the one before"),
-    ("hold_longest", "words, steps of searches and depth under one lock, at most"),
+    ("hold_longest", "words, steps of searches and depth under one lock, at most; those of swap-table and front-back "
+                     "are not counted, nor as scanned: they read two summaries of a cluster, and few words"),
     ("ptes", "page table entries visited to move data or to empty a device"),
 )  # fmt: skip
 
@@ -121,11 +122,12 @@ def _usage(values: Mapping[str, Any]) -> str:
         rows: dict[str, dict[float, int]] = {}
         for i, point in points:
             if point["live"] == live:
-                rows.setdefault(point["design"], {})[point["use"]] = i
+                rows.setdefault(f"{point['design']} ({point['backend']})", {})[point["use"]] = i
         cells = [
             (name, [_cell(values, f"usage/{at[use]}/bytes_per_slot", 2) for use in uses]) for name, at in rows.items()
         ]
-        tables.append(f"<h3>{escape(live)}</h3>" + _table(["design", *(f"{use:g} % in use" for use in uses)], cells))
+        heads = ["design (backend)", *(f"{use:g} % in use" for use in uses)]
+        tables.append(f"<h3>{escape(live)}</h3>" + _table(heads, cells))
     return f"<section><h2>Bytes a slot in use</h2>{''.join(tables)}</section>" if tables else ""
 
 
