@@ -208,3 +208,13 @@ def test_axes_of_the_callers_are_drawn_on_and_returned():
     assert [line.get_xdata().tolist() for line in ax.lines] == [[1.0], [2.0, 3.0]]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["old", "ghost"]
     assert dots.against_use({"old": [(1, 100.0), (100, 9.0)]}, ax=ax) is ax
+
+
+def test_legends_say_in_what_workloads_differ():
+    page = pytest.importorskip("swaptable.report.page")
+    one = {"trace": "/x/a.npz", "memory": "50%", "folio": "4K", "seed": None}
+    assert page.legends([one, one | {"trace": "b"}]) == (["a", "b"], "memory 50%, folios 4K")
+    assert page.legends([one, one | {"memory": "30%"}]) == (["a, memory 50%", "a, memory 30%"], "folios 4K")
+    assert page.legends([one, one])[0] == ["a", "a (2)"]
+    assert page.legends([one, one | {"seed": 3}])[0] == ["a", "a, seed 3"]
+    assert page.workload_name(one | {"seed": 3}) == "a, memory 50%, folios 4K, seed 3"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from swaptable.report.dots import Metric, against_use, dots, present, value_at
-from swaptable.report.page import Plot, page, workload_name
+from swaptable.report.page import Plot, legends, page
 from swaptable.report.plots import _pyplot
 
 __all__ = ["begin_report", "save_report"]
@@ -28,6 +28,7 @@ STYLE = {
     "axes.titlesize": 10, "legend.fontsize": 8, "xtick.labelsize": 9, "ytick.labelsize": 9,
 }  # fmt: skip
 WIDTH = 4.4
+LEGEND = 64  # letters in a line
 LIVE = {"full-clusters": "clusters filled one after the other", "random": "filled, then random slots freed"}
 
 
@@ -91,21 +92,23 @@ def _seeds(values: Mapping[str, Any]) -> str:
 
 def _dot_plot(values: Mapping[str, Any], metric: Metric) -> Plot:
     loads = values["workloads"]
-    columns: dict[str, dict[str, float | None]] = {workload_name(load): {} for load in loads}
+    labels, common = legends(loads)
+    columns: dict[str, dict[str, float | None]] = {label: {} for label in labels}
     for result in values["results"]:
-        label = workload_name(loads[result["workload"]])
-        columns[label][result["design"]] = value_at(result, metric.path)
+        columns[labels[result["workload"]]][result["design"]] = value_at(result, metric.path)
     designs = list(dict.fromkeys(result["design"] for result in values["results"]))
     slots = ", ".join(f"{n:,}" for n in dict.fromkeys(load["swap_slots"] for load in loads))
     tiers = f", tiers {values['tiers']}" if values["tiers"] else ""
-    caption = f"{metric.title}. Traces: {'; '.join(columns)}; devices of {slots} slots{tiers}; {_seeds(values)}"
+    caption = f"{metric.title}. Traces: {'; '.join(columns)}; {common}{'; ' * bool(common)}"
+    caption += f"devices of {slots} slots{tiers}; {_seeds(values)}"
 
     def draw(figure: Any) -> None:
         ax = figure.add_subplot()
         dots({label: {d: column.get(d) for d in designs} for label, column in columns.items()}, metric, ax)
-        figure.legend(loc="outside lower center", ncols=1 if max(map(len, columns)) > 28 else 2, frameon=False)
+        figure.legend(loc="outside lower center", ncols=beside, frameon=False)
 
-    height = 0.6 + 0.215 * len(designs) + 0.19 * len(columns) + 0.45
+    beside = max(1, min(4, LEGEND // (max(map(len, columns)) + 6)))
+    height = 1.05 + 0.215 * len(designs) + 0.19 * -(-len(columns) // beside)
     table = [["design", *columns], *([d, *(columns[label].get(d) for label in columns)] for d in designs)]
     return Plot(metric.name, metric.title, caption, *_svgs(draw, height, metric.name, caption), _csv(table))
 

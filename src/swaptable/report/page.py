@@ -14,7 +14,7 @@ from typing import Any
 
 from swaptable.report.css import CSS
 
-__all__ = ["Plot", "page", "workload_name"]
+__all__ = ["Plot", "legends", "page", "workload_name"]
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,24 @@ TERMS = (
 )  # fmt: skip
 
 
-def workload_name(load: Mapping[str, Any]) -> str:
-    """What legends and headings call a workload."""
+def _parts(load: Mapping[str, Any]) -> tuple[str, ...]:
     name = basename(load["trace"]).removesuffix(".npz")
-    seed = "" if load["seed"] is None else f", seed {load['seed']}"
-    return f"{name}, memory {load['memory']}, folios {load['folio']}{seed}"
+    seed = () if load["seed"] is None else (f"seed {load['seed']}",)
+    return (name, f"memory {load['memory']}", f"folios {load['folio']}", *seed)
+
+
+def workload_name(load: Mapping[str, Any]) -> str:
+    """What headings call a workload."""
+    return ", ".join(_parts(load))
+
+
+def legends(loads: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
+    """What legends call each workload: in what it differs from others; and what all have in common."""
+    parts = [_parts(load) for load in loads]
+    common = [part for part in parts[0][1:] if all(part in other for other in parts)]
+    names = [", ".join(part for part in one if part not in common) for one in parts]
+    same = [names[:k].count(name) for k, name in enumerate(names)]
+    return [f"{name} ({k + 1})" if k else name for name, k in zip(names, same, strict=True)], ", ".join(common)
 
 
 def _cell(values: Any, path: str, digits: int) -> str:
