@@ -130,11 +130,13 @@ cdef struct area_t:
     uint32_t searches       # that dropped their cursor lock to ask an owner, and go on
     uint32_t off_list       # full, and off the list of devices for that: whoever frees must tell
     int64_t reserved        # blocks promised to requests that gather them
+    int64_t gathering       # blocks that such requests took, but may give up again
+    int64_t given_up        # how often one did
     int64_t held            # blocks taken, but nobody's location yet
     int64_t waiting         # blocks that came home and wait for their discard
     int64_t discarding      # blocks of clusters whose discard is under way
     int64_t leaving         # blocks with data that a resize takes away: those who hold them want others
-    uint8_t pad2[64]
+    uint8_t pad2[48]
     cpu_t global_cpu        # the cursors of a rotational device
     pool_t pool
 
@@ -407,6 +409,32 @@ cdef inline int64_t blocks_of(area_t *t) noexcept nogil:
     for i in range(PARTS):
         used += load64(&t.used[i].nr.own) - load64(&t.used[i].nr.holes) + load64(&t.used[i].nr.taken)
     return used
+
+
+cdef inline int64_t blocks_of_part(area_t *t, int i) noexcept nogil:
+    return load64(&t.used[i].nr.own) - load64(&t.used[i].nr.holes) + load64(&t.used[i].nr.taken)
+
+
+cdef inline int64_t blocks_of_settled(area_t *t) noexcept nogil:
+    """`blocks_of` at one moment: the counts are read until they stand still.
+
+    Read once, one line before a block is freed and the next after it is taken again, they may show a block too many.
+    """
+    cdef int64_t[PARTS] was
+    cdef int64_t now, sum
+    cdef int i, tries = 1 << 10
+    cdef bint still = False
+    for i in range(PARTS):
+        was[i] = blocks_of_part(t, i)
+    while not still and tries:
+        still, sum = True, 0
+        tries -= 1
+        for i in range(PARTS):
+            now = blocks_of_part(t, i)
+            still = still and now == was[i]
+            was[i] = now
+            sum += now
+    return sum
 
 
 cdef inline void after_count(area_t *t, int64_t change) noexcept nogil:

@@ -329,7 +329,7 @@ cdef inline int check_area(area_t *t, census_t *s) noexcept nogil:
         return fail(s, -2, b"slots or blocks in use were miscounted")
     if t.usable != <int64_t>t.blocks - s.bad:
         return fail(s, -2, b"usable blocks were miscounted")
-    if t.reserved or t.leaving or t.past_peak < t.past_fresh - t.past_free.nr:
+    if t.reserved or t.gathering or t.leaving or t.past_peak < t.past_fresh - t.past_free.nr:
         return fail(s, -2, b"blocks are promised to nobody, or the peak past the end is too low")
     return check_pool(t, s)
 

@@ -173,7 +173,7 @@ cdef void table_trim(table_t *t) noexcept nogil:
 # ---- Python
 
 ALL = 0xffffffff    # every device of a list
-PFN_LAST = PFN_MAX
+_PFN_LAST = PFN_MAX
 
 
 cdef enum:
@@ -452,9 +452,9 @@ cdef Py_ssize_t count_arg(value) except -1:
 cdef int _full(SwapTable self, int order, bint contiguous) except -1:
     cdef area_t *t = area(self)
     if contiguous and t.own_blocks:
-        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {t.usable} blocks are free, "
-                    f"{t.past_fresh - t.past_free.nr} of {t.past_limit} clusters past the end are used")
-    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {t.usable} slots are used"
+        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {load64(&t.usable)} blocks are free, "
+                    f"{peek32(&t.past_fresh) - peek32(&t.past_free.nr)} of {peek32(&t.past_limit)} clusters past the end are used")
+    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {load64(&t.usable)} slots are used"
                 + ("" if t.block or not order else ", and the device is no block device"))
 
 
@@ -1148,13 +1148,13 @@ cdef class SwapTable:
     @property
     def past_limit(self):
         """The most clusters that may exist past the end; by default 2**23. Fewer than exist now destroys none."""
-        return area(self).past_limit
+        return peek32(&area(self).past_limit)
 
     @past_limit.setter
     def past_limit(self, limit):
         cdef uint32_t most = _field("past_limit", limit, PAST_MAX)
         spin_lock(&area(self).list_lock)
-        area(self).past_limit = most
+        poke32(&area(self).past_limit, most)
         spin_unlock(&area(self).list_lock)
 
     @property
@@ -1164,7 +1164,7 @@ cdef class SwapTable:
 
     # -- the size of the device, and where its free blocks lie
 
-    def resize(self, slots, mover=None, pfn=PFN_LAST):
+    def resize(self, slots, mover=None, pfn=_PFN_LAST):
         """Let the device have *slots* blocks, the header's included, while it is in use.
 
         Growing takes effect at once. Shrinking first gives nothing more to anybody from block *slots* on, then moves
@@ -1202,7 +1202,7 @@ cdef class SwapTable:
             elif size > blocks_end(area(self)):
                 self._grow(size)
 
-    def defrag(self, order, max_moves=None, mover=None, pfn=PFN_LAST):
+    def defrag(self, order, max_moves=None, mover=None, pfn=_PFN_LAST):
         """Move data so that aligned runs of ``1 << order`` free blocks appear; entries stay what they are.
 
         Parameters
@@ -1373,14 +1373,14 @@ cdef class SwapTable:
         """(words, locations) of *slots*; 0 and 0 of one that the table has not, or has no more."""
         cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef uint64_t[::1] w
-        cdef uint32_t[::1] l
+        cdef uint32_t[::1] at
         cdef Py_ssize_t k
         words, locs = np.zeros(s.shape[0], np.uint64), np.zeros(s.shape[0], np.uint32)
-        w, l = words, locs
+        w, at = words, locs
         with nogil:
             for k in range(s.shape[0]):
                 w[k] = area_word(area(self), s[k])
-                lookup_locs(area(self), &s[k], &l[k], 1)
+                lookup_locs(area(self), &s[k], &at[k], 1)
         return words, locs
 
     def _unpin(self, slots, words, uint64_t pfn):

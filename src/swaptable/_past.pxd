@@ -39,14 +39,14 @@ cdef inline uint32_t front_of(area_t *t, int64_t slot) noexcept nogil:
         free(map)
     if load_ptr(&t.fronts) == NULL:
         return 0
-    if t.fronts[index] == 0:
+    if load16(&t.fronts[index]) == 0:
         spin_lock(&t.devices_lock)      # once in 2^22 slots
         if t.fronts[index] == 0:
-            t.fronts[index] = <uint16_t>take_unit(t.space, t.space.fronts, &t.space.next_front, t.member, index)
+            store16(&t.fronts[index], <uint16_t>take_unit(t.space, t.space.fronts, &t.space.next_front, t.member, index))
         spin_unlock(&t.devices_lock)
-    if t.fronts[index] == 0:
+    if load16(&t.fronts[index]) == 0:
         return 0
-    return <uint32_t>t.fronts[index] << UNIT_SHIFT | <uint32_t>(slot & (UNIT_BLOCKS - 1))
+    return <uint32_t>load16(&t.fronts[index]) << UNIT_SHIFT | <uint32_t>(slot & (UNIT_BLOCKS - 1))
 
 
 cdef inline int64_t slot_of(space_t *s, uint32_t front, int *member) noexcept nogil:
@@ -223,7 +223,7 @@ cdef inline int64_t past_run(area_t *t, int order, uint64_t word, const uint32_t
         at = past_scan(t, i, order, word, st)
         if at >= 0:
             if ci.locs == 0:
-                store32_release(&ci.locs, spare)
+                store32_release(&ci.locs, spare)        # its zeros are there for whoever sees it
                 spare = NO_RECORD
             for k in range(1u << order):
                 poke32(&locs_of(t, ci)[at + k], locs[k])
@@ -272,11 +272,13 @@ cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *
     """Take up to *n* blocks for whoever will locate slots there; ascending. Return: how many."""
     cdef int64_t part, took, k, got = 0
     cdef uint64_t block
+    cdef bint broken
     while got < n:
         part = min(n - got, <int64_t>1 << 16, max(blocks_free(t), <int64_t>1))
         if blocks_reserve(t, part):
             break
-        took = take_reserved(t, part, out + got, st)    # fewer where others were first: they are welcome
+        took = take_reserved(t, part, out + got, &broken, st)   # fewer where others were first: they are welcome
+        add64(&t.gathering, -took)
         for k in range(took):
             block_of(t, out[got + k], &block)
             if not hold(t, block, st):
