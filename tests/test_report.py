@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from swaptable.cli import main
+from swaptable.comparison import compare_all, default_designs
 from swaptable.trace import save_trace
 
 pytest.importorskip("matplotlib")
@@ -20,6 +22,7 @@ report = pytest.importorskip("swaptable.report")
 dots = pytest.importorskip("swaptable.report.dots")
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+DOCS = Path(__file__).parent.parent / "docs" / "bytes-per-slot.csv"
 DESIGNS = ("front-back:contiguous=yes", "swap-table-p4", "old", "vswap-24", "ghost", "zram")
 
 
@@ -218,3 +221,14 @@ def test_legends_say_in_what_workloads_differ():
     assert page.legends([one, one])[0] == ["a", "a (2)"]
     assert page.legends([one, one | {"seed": 3}])[0] == ["a", "a, seed 3"]
     assert page.workload_name(one | {"seed": 3}) == "a, memory 50%, folios 4K, seed 3"
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="no docs/ beside tests/")
+def test_the_plot_of_the_readme_is_what_is_counted_today():
+    rows = list(csv.DictReader(DOCS.open()))
+    assert [row["design"] for row in rows] == default_designs()
+    traces = [name for name in rows[0] if name != "design"]
+    found = compare_all(traces, runs=1)
+    for row in found.rows:
+        said = next(one for one in rows if one["design"] == row.result.design)
+        assert said[traces[row.workload]] == str(row.result.bytes_per_slot)
