@@ -15,7 +15,6 @@
 from libc.errno cimport EBUSY, EEXIST, EINVAL, ENOENT, ENOSPC, EOPNOTSUPP
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 from swaptable._atomic cimport popcount64, swap_stat_t
 from swaptable._core cimport (
@@ -26,6 +25,7 @@ from swaptable._core cimport (
 from swaptable._entry cimport (
     swp_tb_count, swp_tb_counts, swp_tb_is_folio, swp_tb_memcg, swp_tb_pfn, swp_tb_shadow, swp_tb_zero,
 )
+from swaptable.designs._count cimport count_core
 from swaptable.designs._design cimport (
     NOWHERE, PEEK_BAD, PEEK_FOLIO, PEEK_FREE, PEEK_SHADOW, POOL, Design, counters_dict, counters_t, design_ops_t, host_t,
     peek_t, place_t,
@@ -114,14 +114,8 @@ cdef inline int counted(state_t *s, int i, int err) noexcept nogil:
     The core does not count what its searches look at: a hold is the words that were written at once.
     """
     cdef counters_t *c = &s.counters
-    c.locks += s.stat.cluster_locks + s.stat.list_locks
-    c.list_locks += s.stat.list_locks
-    c.words += s.stat.words
-    c.visited += s.stat.visited
-    c.hold_longest = s.stat.words if s.stat.words > c.hold_longest else c.hold_longest
-    if s.stat.list_locks:
-        count_bytes(s, i)       # tables come and go with clusters that change lists
-    memset(&s.stat, 0, sizeof(swap_stat_t))
+    if count_core(c, &s.stat):
+        count_bytes(s, i)      # tables come and go with clusters that change lists
     return err
 
 
