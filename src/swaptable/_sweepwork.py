@@ -164,7 +164,10 @@ def in_processes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, dict[s
                 if answer is None:
                     losses += 1
                     if losses == LOSSES * len(lanes.lanes):
-                        raise RuntimeError(f"{losses} worker processes ended one after the other; is memory enough?")
+                        raise RuntimeError(
+                            f"{losses} worker processes ended one after the other: is memory enough? "
+                            'A script calls this below if __name__ == "__main__":'
+                        )
                     continue
                 left, losses = left - 1, 0
                 yield number, answer

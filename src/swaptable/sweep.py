@@ -109,6 +109,8 @@ def sweep(
 
     Notes
     -----
+    Processes are started by multiprocessing's ``spawn``: a script calls this below ``if __name__ == "__main__":``.
+
     Runtime: that of the replays over the number of processes; each reads a trace once for the cells that have it.
     """
     need(output)
