@@ -370,6 +370,7 @@ def test_an_interrupt_leaves_the_journal(tmp_path):
     grid = tmp_path / "grid.toml"
     grid.write_text(f'trace = "synthetic:zipf,records=40000,pages=9000"\nseed = {list(range(200))}')
     command = [sys.executable, "-m", "swaptable", "sweep", str(grid), "--jobs", "1"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, their children too
     journal = tmp_path / "grid.npz.journal"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as child:
         end = time.monotonic() + 60
