@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import errno
-from typing import NoReturn
+from typing import Any, NoReturn
+
+AOP_WRITEPAGE_ACTIVATE = 0x80000
+"""The kernel's answer of a writepage that keeps the folio; no errno has this value."""
 
 
 class SwapError(OSError):
@@ -58,6 +61,27 @@ class SwapMemoryError(SwapError, MemoryError):
     """ENOMEM: no memory for a table."""
 
 
+class PageRefusedError(SwapError):
+    """E2BIG: storing the page would save no space."""
+
+
+class FolioKeptError(SwapError):
+    """AOP_WRITEPAGE_ACTIVATE (0x80000): the backend takes nothing, the folio stays in memory, dirty."""
+
+
+class TransferError(SwapError):
+    """EIO, ENOSPC or another errno of a device, or a transfer that ended short; what was done stays done.
+
+    Attributes
+    ----------
+    errors : ndarray of int32, shape (n,), or None
+        For each element of the call 0 when it was transferred, the errno where it failed, ECANCELED when it was not
+        tried any more.
+    """
+
+    errors: Any = None
+
+
 _CLASSES: dict[int, type[SwapError]] = {
     errno.ENOSPC: SwapFullError,
     errno.ENOENT: SlotNotInUseError,
@@ -67,6 +91,8 @@ _CLASSES: dict[int, type[SwapError]] = {
     errno.EINVAL: SwapValueError,
     errno.EOVERFLOW: CountOverflowError,
     errno.ENOMEM: SwapMemoryError,
+    errno.E2BIG: PageRefusedError,
+    AOP_WRITEPAGE_ACTIVATE: FolioKeptError,
 }
 
 
@@ -76,6 +102,10 @@ class TraceError(ValueError):
 
 class RecordError(RuntimeError):
     """A program could not be recorded; the message says what to install or what failed."""
+
+
+class MissingCodecError(ImportError):
+    """A compression library is not installed; the message names the extra that brings it."""
 
 
 class CheckError(AssertionError):
