@@ -56,6 +56,14 @@ def test_only_pages(size):
         codec.find("lz4").compress(bytes(size))
 
 
+@pytest.mark.parametrize("name", codec.CODECS)
+def test_the_newest_is_taken(name):
+    native = [one for one in codec.available(name) if one.native]
+    taken = codec.find(name)
+    assert taken.version == max((one.version for one in native), default=0)
+    assert taken.native == bool(native)
+
+
 def test_levels():
     page = mix(1, 5, {"text": 1.0})[0]
     small, large = (len(codec.find("zstd", level).compress(page)) for level in (19, -7))

@@ -8,6 +8,12 @@ from numpy.typing import NDArray
 
 import swaptable
 from swaptable import SlotEntry, SwapFullError, SwapTable
+from swaptable.backends import Backend, Written
+from swaptable.backends.file import FileBackend
+from swaptable.backends.ghost import GhostBackend
+from swaptable.backends.memory import MemoryBackend
+from swaptable.backends.zram import ZramBackend
+from swaptable.backends.zswap import ZswapBackend
 
 
 def fill(table: SwapTable) -> NDArray[np.int64]:
@@ -31,6 +37,19 @@ def one(table: SwapTable) -> int:
     assert_type(table.usage()["clusters"]["frag"], list[int])
     assert_type(table.memory()["total"], int)
     return table[slot] + swaptable.pack("shadow", count=1) + swaptable.unpack(1).count
+
+
+def every_backend(path: str) -> list[Backend]:
+    file = FileBackend(path, 16, create=True)
+    zram = ZramBackend(16, backing=file)
+    return [file, GhostBackend(), MemoryBackend(16), zram, ZswapBackend("zstd-1", limit=1 << 20)]
+
+
+def store(backend: Backend, pages: NDArray[np.uint8]) -> NDArray[np.int64]:
+    written = backend.write_many(pages, None if backend.chooses else np.arange(len(pages)))
+    assert_type(written, Written)
+    assert_type(written.errors, NDArray[np.int32])
+    return written.blocks
 
 
 fill(SwapTable(slots=None, cpus=2, bad=range(1, 3)))

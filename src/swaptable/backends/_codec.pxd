@@ -19,7 +19,7 @@ cdef struct context_t:
     void *packer            # state of the library, or NULL
     void *unpacker
     int64_t bytes           # of all this
-    uint8_t scratch[8192]   # BLOB_ROOM
+    uint8_t scratch[16384]  # twice BLOB_ROOM: a blob is copied when the next page is compressed already
 
 cdef struct codec_t:
     codec_fn pack
@@ -36,6 +36,7 @@ cdef class Codec:
     cdef codec_t c
     cdef readonly str name      # "lz4", "lz4hc", "zstd" or "lzo"
     cdef readonly str library   # where its functions come from, with the version
+    cdef readonly int version   # the library's number of it; 0 for an adapter's
     cdef readonly bint native   # C functions, no GIL
     cdef object adapter
 

@@ -14,6 +14,7 @@ LEVELS: dict[str, tuple[int, int, int]]
 class Codec:
     name: str
     library: str
+    version: int
     native: bool
     def __init__(self, name: str, level: int | None = None, path: str | None = None, adapter: Any = None) -> None: ...
     @property

@@ -238,10 +238,7 @@ cdef class Codec:
     """
 
     def __init__(self, str name, level=None, str path=None, adapter=None):
-        self.library = getattr(adapter, "library", "")
-        if path is not None:
-            version = _resolve(&self.c, name, path)
-            self.library = f"{path.rpartition('/')[2]} {_version(name, version)}"
+        pass
 
     def __cinit__(self, str name, level=None, str path=None, adapter=None):
         if name not in LEVELS:
@@ -254,6 +251,10 @@ cdef class Codec:
             raise_errno(EINVAL, f"codec {name}: expected a path or an adapter")
         self.name, self.c.level, self.native = name, level, adapter is None
         self.adapter, self.c.adapter = adapter, <void *>adapter
+        self.library = getattr(adapter, "library", "")
+        if path is not None:
+            self.version = _resolve(&self.c, name, path)
+            self.library = f"{path.rpartition('/')[2]} {_version(name, self.version)}"
         if adapter is not None:
             self.c.pack, self.c.unpack = adapter_pack, adapter_unpack
         elif name == "zstd":

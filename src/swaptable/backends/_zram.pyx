@@ -15,7 +15,7 @@ from swaptable.backends._pages cimport numbers_array, pages_made, pages_open
 from swaptable.backends._zcheck cimport check_records, check_spool
 from swaptable.backends._zrecord cimport (
     REC_BACKED, REC_FREE, REC_IDLE, REC_LOCK, REC_MOVING, REC_RAW, REC_STATE, fill_page, head_cas, head_load, head_lock,
-    head_store, rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_load, rec_pack, rec_pin, rec_place, rec_prefetch, rec_unpin,
+    head_store, rec_alloc, rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_load, rec_pack, rec_pin, rec_prefetch, rec_unpin, rec_write,
     stat_flush, zobject_t, zstat_t, zstore_t,
 )
 from swaptable.backends._zspool cimport (
@@ -95,11 +95,12 @@ cdef inline int write_one(device_t *d, zstat_t *st, context_t *x, uint32_t block
     """Replace a block's page. Return: 0, or -errno with the old one kept."""
     cdef zobject_t o
     cdef uint32_t old
-    cdef int err = rec_pack(&d.store, st, x, page, True, &o)
+    cdef int err = rec_pack(&d.store, st, x, x.scratch, page, True, &o)
     if err == 0:
-        err = rec_place(&d.store, st, block, &o)
+        err = rec_alloc(&d.store, st, block, &o)
     if err:
         return err
+    rec_write(&o)
     rec_count(st, o.head, 1)
     old = head_lock(rec_head(&d.store, block), REC_LOCK)
     drop_entry(d, st, old, load_relaxed(rec_body(&d.store, block)))

@@ -5,7 +5,7 @@ from libc.errno cimport E2BIG, EIO, ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from swaptable._atomic cimport add64, load32, load_relaxed, poke32, prefetch_read, store_relaxed
+from swaptable._atomic cimport add64, load32, load_relaxed, poke32, prefetch_read, prefetch_write, store_relaxed
 from swaptable.backends._codec cimport BLOB_ROOM, PAGE_BYTES, codec_t, context_t
 from swaptable.backends._zspool cimport (
     ZS_HEADER, zs_alloc, zs_at, zs_free, zs_loc, zspool_t,
@@ -172,24 +172,27 @@ cdef inline void rec_unpin(void *owner, uint32_t nr, uint64_t loc) noexcept nogi
     head_store(rec_head(s, nr), head | <uint32_t>(loc & 127) << REC_OBJ_SHIFT)
 
 
-# How a page is stored, before and after there is room for it.
+# How a page is stored, before there is room for it, and until it is there; its record does not say so before.
 cdef struct zobject_t:
+    uint8_t *at             # NULL: it needs no room
     const uint8_t *bytes
     int length
-    uint32_t head
+    uint32_t nr
+    uint32_t head           # 0: there is none
     uint64_t body
 
 
-cdef inline int rec_pack(zstore_t *s, zstat_t *st, context_t *x, const uint8_t *page, bint keep_raw, zobject_t *o) noexcept nogil:
-    """Find out how *page* is stored; compressed it is in the context.
+cdef inline int rec_pack(zstore_t *s, zstat_t *st, context_t *x, uint8_t *scratch, const uint8_t *page, bint keep_raw,
+                         zobject_t *o) noexcept nogil:
+    """Find out how *page* is stored, compressed to *scratch* if need be.
 
     Context: no locks. Return: 0 with the head's state, or -E2BIG (saves nothing) or -EIO (the codec).
     """
     if same_filled(page, &o.body):
         o.head = REC_FILLED
         return 0
-    o.head, o.bytes = REC_OBJECT, x.scratch
-    o.length = s.codec.pack(s.codec, x, page, PAGE_BYTES, x.scratch, BLOB_ROOM)
+    o.head, o.bytes = REC_OBJECT, scratch
+    o.length = s.codec.pack(s.codec, x, page, PAGE_BYTES, scratch, BLOB_ROOM)
     if 0 < o.length <= <int>s.zs.most:
         return 0
     if o.length < 0:
@@ -202,13 +205,13 @@ cdef inline int rec_pack(zstore_t *s, zstat_t *st, context_t *x, const uint8_t *
     return 0
 
 
-cdef inline int rec_place(zstore_t *s, zstat_t *st, uint32_t nr, zobject_t *o) noexcept nogil:
-    """Put what `rec_pack` made into the pool, for record *nr*, which does not say so yet.
+cdef inline int rec_alloc(zstore_t *s, zstat_t *st, uint32_t nr, zobject_t *o) noexcept nogil:
+    """Find room for what `rec_pack` made, for record *nr*.
 
     Context: no locks. Return: 0 with head and body as they are to be, -ENOSPC at the limit, or -ENOMEM.
     """
     cdef int64_t loc
-    cdef uint8_t *at
+    o.at, o.nr = NULL, nr
     if o.head == REC_FILLED:
         return 0
     loc = zs_alloc(&s.zs, PAGE_BYTES - ZS_HEADER if o.head == REC_RAW else o.length)
@@ -216,15 +219,23 @@ cdef inline int rec_place(zstore_t *s, zstat_t *st, uint32_t nr, zobject_t *o) n
         st.alloc_fail += 1
         st.no_memory += loc == -ENOMEM
         return <int>loc
-    at = zs_at(&s.zs, loc)
-    if o.head == REC_RAW:       # a page leaves no room for a header: such an object is never moved
-        memcpy(at, o.bytes, PAGE_BYTES)
-    else:
-        poke32(<uint32_t *>at, nr)
-        memcpy(at + ZS_HEADER, o.bytes, o.length)
+    o.at = zs_at(&s.zs, loc)
+    prefetch_write(o.at)        # most of all to have the addresses translated
+    prefetch_write(o.at + o.length - 1)
     o.head |= <uint32_t>(loc & 127) << REC_OBJ_SHIFT | <uint32_t>o.length << REC_LEN_SHIFT
     o.body = <uint64_t>loc >> 7
     return 0
+
+
+cdef inline void rec_write(zobject_t *o) noexcept nogil:
+    """Copy the bytes to where `rec_alloc` found room."""
+    if o.at == NULL:
+        return
+    if (o.head & REC_STATE) == REC_RAW:     # a page leaves no room for a header: such an object is never moved
+        memcpy(o.at, o.bytes, PAGE_BYTES)
+        return
+    poke32(<uint32_t *>o.at, o.nr)
+    memcpy(o.at + ZS_HEADER, o.bytes, o.length)
 
 
 cdef inline void rec_count(zstat_t *st, uint32_t head, int sign) noexcept nogil:

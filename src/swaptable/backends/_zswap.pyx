@@ -11,13 +11,13 @@ from libc.string cimport memcpy, memset
 from swaptable._atomic cimport (
     add64, load32, load64, load_relaxed, peek32, poke32, prefetch_read, spin_lock, spin_unlock, store32, store_relaxed,
 )
-from swaptable.backends._codec cimport PAGE_BYTES, Codec, context_get, context_put, context_t
+from swaptable.backends._codec cimport BLOB_ROOM, PAGE_BYTES, Codec, context_get, context_put, context_t
 from swaptable.backends._pages cimport numbers_array, pages_made, pages_open
 from swaptable.backends._zcheck cimport check_records, check_spool
 from swaptable.backends._zrecord cimport (
     REC_FREE, REC_LOCK, REC_OBJECT, REC_RAW, REC_REFERENCED, REC_STATE, REC_TAKEN, head_cas, head_load, head_store,
-    rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_length, rec_load, rec_loc, rec_lock, rec_pack, rec_pin, rec_place,
-    rec_prefetch, rec_unpin, stat_flush, zobject_t, zstat_t, zstore_t,
+    rec_alloc, rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_length, rec_load, rec_loc, rec_lock, rec_pack, rec_pin,
+    rec_prefetch, rec_unpin, rec_write, stat_flush, zobject_t, zstat_t, zstore_t,
 )
 from swaptable.backends._zspool cimport (
     ZS_CLASS_BYTES, ZS_HEADER, ZS_PAGE, zs_at, zs_compact, zs_destroy, zs_give_back, zs_init, zs_reserve, zs_unreserve, zspage_t,
@@ -110,43 +110,60 @@ cdef inline bint is_full(pool_t *p) noexcept nogil:
     return False
 
 
-cdef inline int store_one(pool_t *p, zstat_t *st, context_t *x, uint32_t nr, const uint8_t *page, int length) noexcept nogil:
-    """Store a page, or a blob of *length* bytes, under a number that is the caller's. Return: 0 or -errno."""
-    cdef zobject_t o
-    cdef int err = 0
-    if length:
-        o.head, o.bytes, o.length = REC_RAW if length == PAGE_BYTES else REC_OBJECT, page, length
-    else:
-        err = rec_pack(&p.store, st, x, page, p.keep_raw, &o)
-    if err == 0:
-        err = rec_place(&p.store, st, nr, &o)
-        if err == -ENOSPC:
-            add64(&p.limit_hit, 1)
-            poke32(&p.full, 1)
+cdef inline int prepare(pool_t *p, zstat_t *st, context_t *x, uint8_t *scratch, const uint8_t *page, int length,
+                        zobject_t *o) noexcept nogil:
+    """Pack a page; with *length* it is a blob, or a page that is to be stored as it is. Return: 0 or -errno."""
+    if length == 0:
+        return rec_pack(&p.store, st, x, scratch, page, p.keep_raw, o)
+    o.head, o.bytes, o.length = REC_RAW if length == PAGE_BYTES else REC_OBJECT, page, length
+    return 0
+
+
+cdef inline int place(pool_t *p, zstat_t *st, uint32_t nr, zobject_t *o) noexcept nogil:
+    """Find room for number *nr*, which is the caller's. Return: 0 or -errno."""
+    cdef int err = rec_alloc(&p.store, st, nr, o)
     if err == 0:
         rec_count(st, o.head, 1)
-        store_relaxed(rec_body(&p.store, nr), o.body)
-        head_store(rec_head(&p.store, nr), o.head | REC_REFERENCED)
+    elif err == -ENOSPC:
+        add64(&p.limit_hit, 1)
+        poke32(&p.full, 1)
     return err
+
+
+cdef inline void publish(pool_t *p, zobject_t *o) noexcept nogil:
+    """Write an object, if there is one, and let its number find it."""
+    if o.head:
+        rec_write(o)
+        store_relaxed(rec_body(&p.store, o.nr), o.body)
+        head_store(rec_head(&p.store, o.nr), o.head | REC_REFERENCED)
+        o.head = 0
+
+
+cdef inline void prefetch_page(const uint8_t *page) noexcept nogil:
+    """Fetch a page's begin: hardware that reads the page before it fetches no further than to the end of that."""
+    prefetch_read(page)
+    prefetch_read(page + 64)
+    prefetch_read(page + 128)
 
 
 cdef int64_t store_run(pool_t *p, const uint8_t *pages, const int32_t *lengths, int64_t n, bint whole,
                        int64_t *numbers, int32_t *errors) noexcept nogil:
     """Store pages (blobs where there are *lengths*) until all are done, or with *whole* until the first is refused.
 
+    An object is written when the next page is compressed: by then the processor knows where its memory is.
     Context: no locks. Return: pages looked at; numbers and errors of these are set.
     """
     cdef uint32_t taken[64]     # NUMBERS
+    cdef zobject_t made[2]      # this page's and the last one's
     cdef int64_t i = 0, nr_taken = 0, next_taken = 0
     cdef context_t *x = context_get(p.store.codec)
     cdef zstat_t st
     cdef int err = 0
     memset(&st, 0, sizeof(st))
+    memset(made, 0, sizeof(made))
     while i < n and not (whole and err):
-        if i + 1 < n:           # hardware fetches no further than to the end of this page
-            prefetch_read(pages + (i + 1) * PAGE_BYTES)
-            prefetch_read(pages + (i + 1) * PAGE_BYTES + 64)
-            prefetch_read(pages + (i + 1) * PAGE_BYTES + 128)
+        if i + 1 < n:
+            prefetch_page(pages + (i + 1) * PAGE_BYTES)
         if next_taken == nr_taken:
             nr_taken, next_taken = numbers_take(p, taken, min(n - i, <int64_t>NUMBERS)), 0
         if x == NULL:
@@ -154,13 +171,20 @@ cdef int64_t store_run(pool_t *p, const uint8_t *pages, const int32_t *lengths, 
         elif is_full(p) or next_taken == nr_taken:
             err = -ENOSPC
         else:
-            err = store_one(p, &st, x, taken[next_taken], pages + i * PAGE_BYTES, lengths[i] if lengths != NULL else 0)
+            err = prepare(p, &st, x, x.scratch + (i & 1) * BLOB_ROOM, pages + i * PAGE_BYTES,
+                          lengths[i] if lengths != NULL else 0, &made[i & 1])
+        if err == 0:
+            err = place(p, &st, taken[next_taken], &made[i & 1])
+        publish(p, &made[~i & 1])
         numbers[i], errors[i] = -1, -err
         if err == 0:
             numbers[i] = taken[next_taken]
             next_taken += 1
             st.stores += 1
+        else:
+            made[i & 1].head = 0
         i += 1
+    publish(p, &made[~i & 1])
     numbers_put(p, taken + next_taken, nr_taken - next_taken)
     if x != NULL:
         context_put(p.store.codec, x)

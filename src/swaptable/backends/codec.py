@@ -11,7 +11,8 @@ zstd         ``libzstd.so.1``                    ``zstandard``                  
 lzo          ``liblzo2.so.2``                                                              ``lzallright``
 ===========  ==================================  ========================================  ====================
 
-The first one that can be opened is taken. All but the fallback are C functions and run without the GIL.
+Of the first two the newer version is taken: C functions, which run without the GIL. The fallback is called page by
+page.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def find(name: str, level: int | None = None, source: str | None = None) -> Code
     level : int, optional
         See :class:`Codec`.
     source : str, optional
-        "system", "package" or "python"; the first that there is, in this order.
+        "system", "package" or "python"; by default the newer of the first two, or the third.
 
     Raises
     ------
@@ -145,10 +146,11 @@ def find(name: str, level: int | None = None, source: str | None = None) -> Code
     name, level = _split(name, level)
     if source is not None and source not in SOURCES:
         raise SwapValueError(errno.EINVAL, f"source {source!r} of codec {name}: expected one of {', '.join(SOURCES)}")
-    for each in [source] if source else SOURCES:
-        codec = _open(name, level, each)
-        if codec is not None:
-            return codec
+    found = [codec for each in ([source] if source else SOURCES[:2]) if (codec := _open(name, level, each)) is not None]
+    if not found and source is None:
+        found = [codec for codec in [_open(name, level, "python")] if codec is not None]
+    if found:
+        return max(found, key=lambda codec: codec.version)
     where = {"system": _SYSTEM[name], "package": _PACKAGE.get(name, ("no package",))[0], "python": _PYTHON[name]}
     looked = where[source] if source else ", ".join(sorted(set(where.values()) - {"no package"}))
     raise MissingCodecError(
@@ -158,7 +160,7 @@ def find(name: str, level: int | None = None, source: str | None = None) -> Code
 
 
 def available(name: str, level: int | None = None) -> Iterator[Codec]:
-    """Every way to have a codec here, the fastest first."""
+    """Every way to have a codec here: of the system, of a package, in Python."""
     name, level = _split(name, level)
     for source in SOURCES:
         codec = _open(name, level, source)

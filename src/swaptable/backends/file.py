@@ -130,9 +130,15 @@ class FileBackend:
     def fault(self, hook: Any) -> None:
         self._file.fault = hook
 
+    def _write(self, pages: Buffer, blocks: ArrayLike | None) -> NDArray[np.int64]:
+        if blocks is None:
+            raise SwapValueError(errno.EINVAL, "blocks None: a file does not choose")
+        self._file.transfer(True, pages, blocks)
+        return numbers(blocks, count(pages))
+
     def write_folio(self, folio: Buffer, blocks: ArrayLike | None = None) -> NDArray[np.int64]:
         """Write a folio's pages to *blocks*, the first of a run or one number a page; see `write_many`."""
-        return self.write_many(folio, blocks).blocks
+        return self._write(folio, blocks)
 
     def write_many(self, pages: Buffer, blocks: ArrayLike | None = None) -> Written:
         """Write pages to blocks.
@@ -155,10 +161,7 @@ class FileBackend:
         SwapValueError
             A block out of range; nothing is written.
         """
-        if blocks is None:
-            raise SwapValueError(errno.EINVAL, "blocks None: a file does not choose")
-        self._file.transfer(True, pages, blocks)
-        array = numbers(blocks, count(pages))
+        array = self._write(pages, blocks)
         return Written(array, np.zeros(array.size, np.int32))
 
     def read_folio(self, blocks: ArrayLike, out: Any = None, exclusive: bool = False) -> Any:
@@ -208,6 +211,10 @@ class FileBackend:
         TransferError
         """
         self._file.flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 when it is closed."""
+        return self._fd
 
     def counts(self) -> dict[str, int]:
         """Calls of the system, runs and pages by kind, short and bounced transfers."""

@@ -105,7 +105,7 @@ class ZswapBackend:
     def accept_threshold_percent(self, percent: int) -> None:
         self.pool.accept_threshold_percent = percent
 
-    def write_folio(self, folio: Buffer, blocks: None = None) -> NDArray[np.int64]:
+    def write_folio(self, folio: Buffer, blocks: ArrayLike | None = None) -> NDArray[np.int64]:
         """Store a folio's pages, all or none; return their numbers.
 
         Raises
@@ -115,7 +115,7 @@ class ZswapBackend:
         """
         return self.pool.write_folio(folio, blocks)
 
-    def write_many(self, pages: Buffer, blocks: None = None) -> Written:
+    def write_many(self, pages: Buffer, blocks: ArrayLike | None = None) -> Written:
         """Store pages; single ones may be refused: E2BIG, ENOSPC, EIO, ENOMEM, see :class:`Written`."""
         return Written(*self.pool.write_many(pages, blocks))
 
