@@ -1,4 +1,4 @@
-# Locations and contiguous allocation: look-up beside moved clusters, bytes a slot, folios past the end, packed clusters.
+# Locations and contiguous allocation: look-up beside moved clusters, bytes a slot, folios past the end, cold clusters.
 # May import measure, numpy, swaptable.
 # Used by asv and by python -m benchmarks.
 """What it costs that data may be elsewhere."""
@@ -27,7 +27,10 @@ def move_all(front: swaptable.SwapTable, back: swaptable.SwapTable, slots: np.nd
         front.cache_del_many(part)
 
 
-def moved_pair(slots: int, owners: bool = False) -> tuple[swaptable.BlockSpace, swaptable.SwapTable, swaptable.SwapTable]:
+Pair = tuple[swaptable.BlockSpace, swaptable.SwapTable, swaptable.SwapTable]
+
+
+def moved_pair(slots: int, owners: bool = False) -> Pair:
     """A device whose slots all have their data on another one."""
     space = swaptable.BlockSpace()
     front = swaptable.SwapTable(slots=slots, header=False, space=space)
@@ -147,9 +150,10 @@ def bytes_ghost(live: int) -> float:
 def rows(repeats: int = REPEATS) -> list[Row]:
     """Locations, and what they are held against."""
     lookups = interleave(lookup_cases(BIG), repeats)
+    beside = "words beside locations"
     found = [
-        Row("l1", "words() of plain clusters beside others with locations", lookups.ratio("words", "words beside locations"),
-            "x", lookups.ns("words beside locations"), "words() before", lookups.ns("words"), 0.95, higher=True),
+        Row("l1", "words() of plain clusters beside others with locations", lookups.ratio("words", beside), "x",
+            lookups.ns(beside), "words() before", lookups.ns("words"), 0.95, higher=True),
         Row("l2", "resolve() over words(), random over 2^23", lookups.ratio("words anywhere", "resolve"), "x",
             lookups.ns("resolve"), "words()", lookups.ns("words anywhere"), 0.5, higher=True),
         Row("l2 plain", "the same, plain clusters", lookups.ratio("words", "resolve plain"), "x",
@@ -169,7 +173,8 @@ def rows(repeats: int = REPEATS) -> list[Row]:
     found.append(Row("l8 sparse", "a ghost, one live slot a cluster", bytes_ghost(1), "B/slot"))
     for size, slots in SIZES.items():
         series = interleave(folio_cases(slots), repeats)
-        found.append(against(series, "past the end", "ordinary", "l6", f"order-4 alloc past the end at 97 %, {size}", 10))
+        what = f"order-4 alloc past the end at 97 %, {size}"
+        found.append(against(series, "past the end", "ordinary", "l6", what, 10))
         found.append(against(series, "past the end free", "ordinary free", "l6 free", f"its free, {size}"))
         work = work_of(slots)
         found += [Row(f"l7 {name}", f"{name} a folio, {size}", value, "") for name, value in work.items()]

@@ -409,8 +409,8 @@ class Table(model.Table):
         self.tabled |= edge
         self.discards -= edge
         self.tabled = {i for i in self.tabled if i * CLUSTER < blocks or self.live[i]}
-        kept = [i for i in self.tabled if i < PAST // CLUSTER and i * CLUSTER >= blocks]
-        self.size = (max(kept) + 1) * CLUSTER if kept else blocks
+        kept = max((slot for slot in self.slots if slot < PAST), default=0)
+        self.size = max((kept // CLUSTER + 1) * CLUSTER, blocks) if kept >= blocks else blocks
 
     def _reopened(self, i: int) -> None:
         """A cluster that the end of the device cut may be wholly free now; its new blocks were never used."""

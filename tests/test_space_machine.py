@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from model_space import CLUSTER, HELD, PAST
 from twin import outcome
 from twin_space import SpaceTwin
@@ -31,6 +32,7 @@ NR = st.sampled_from([1, 1, 2, 3, 8, 16, 100, 512])
 MEMCG = st.sampled_from([1, 2, 2**16 - 1])
 USERS = st.sampled_from([1, 1, 1, 2, 13, 14, 15, 40])
 OPS = st.sampled_from(["free", "dup", "put", "cache_add", "cache_del", "zero_set", "zero_clear"])
+KIND = st.sampled_from(["any", "any", "moved", "lent", "zero", "past"])
 MANY = st.sampled_from(["free_many", "dup_many", "put_many", "cache_add_many", "cache_del_many"])
 LOCS = st.sampled_from([0, 1, 2**22 - 1, 2**22, 2**22 + 3, 2**23 + 1, 2**32 - 1, 2**32, -1])
 STARTS = ["empty", "full", "swapped out", "combed", "combed"]
@@ -107,16 +109,36 @@ class Machine(RuleBasedStateMachine):
 
     # -- users, the swap cache, zero pages
 
-    @rule(t=TABLE, pick=PICK, nr=NR, op=OPS, users=USERS)
-    def update(self, t, pick, nr, op, users):
-        """A run from a slot in use on: often of one folio, sometimes over what is free, lent or bad."""
+    @rule(t=TABLE, ops=st.lists(st.tuples(PICK, NR, OPS, USERS, KIND), min_size=1, max_size=8))
+    def update(self, t, ops):
+        """Runs from a slot of a kind on: often of one folio, sometimes over what is free, lent or bad."""
         t, m = self.table(t)
-        slots = self.some(m, pick, 1)
-        slot = slots[0] // nr * nr if slots and nr & nr - 1 == 0 else (slots or [3])[0]
-        more = {"users": users} if op in ("dup", "put") else {"pfn": 9} if op == "cache_add" else {}
-        if op == "cache_del":
-            more = {"shadow": int(self.shadows(1)[0])}
-        self.twin.call(t, op, slot, nr=nr, **more)
+        for pick, nr, op, users, kind in ops:
+            slots = [s for s in sorted(m.slots) if self.is_kind(m, s, kind)] or [3]
+            slot = slots[pick % len(slots)]
+            slot = slot // nr * nr if nr & nr - 1 == 0 else slot
+            more = {"users": users} if op in ("dup", "put") else {"pfn": 9} if op == "cache_add" else {}
+            if op == "cache_del":
+                more = {"shadow": int(self.shadows(1)[0])}
+            self.twin.call(t, op, slot, nr=nr, **more)
+
+    def is_kind(self, m, slot, kind):
+        page = m.slots[slot]
+        return {
+            "any": True,
+            "moved": page.loc is not None and slot < PAST,
+            "lent": slot in m.taken,
+            "zero": page.zero,
+            "past": slot >= PAST,
+        }[kind]
+
+    @rule(t=TABLE, pick=PICK, n=st.sampled_from([3, 64, 600]), to=st.booleans(), kind=KIND)
+    def zero(self, t, pick, n, to, kind):
+        """Pages of zeros here and there: holes; back again where their blocks are not lent."""
+        t, m = self.table(t)
+        slots = [s for s in sorted(m.slots) if self.is_kind(m, s, kind)]
+        for slot in slots[pick % len(slots) :][:n:3] if slots else ():
+            self.twin.call(t, "zero_set" if to else "zero_clear", slot)
 
     @rule(t=TABLE, pick=PICK, n=st.sampled_from([1, 5, 100, 600]), op=MANY, kind=st.sampled_from(["folio", "shadow"]))
     def update_many(self, t, pick, n, op, kind):
@@ -208,9 +230,10 @@ class Machine(RuleBasedStateMachine):
         page = m.slots.get(slot)
         if new == 0 and (page is None or page.loc is None or self.twin.loc(page.loc) == old):
             return  # no misuse; see move_home
-        self.twin.call(t, "move", slot, old, new)
-        if slot < 2**63:
-            self.twin.call(t, "move_many", [slot], [max(old, 0)], [max(new, 0)])
+        calls = [("move", slot, old, new), ("move_many", [slot], [max(old, 0)], [max(new, 0)])]
+        for call in calls[: 1 + (slot < 2**63)]:
+            if self.twin.call(t, *call)[0] == "returned":  # to a held block: no misuse after all
+                self.twin.model.write(m, slot)
 
     @rule(t=TABLE, of=TABLE, pick=PICK, locs=st.lists(LOCS, max_size=2))
     def misuse_blocks(self, t, of, pick, locs):
@@ -260,13 +283,20 @@ class Machine(RuleBasedStateMachine):
     def trim(self, t):
         self.twin.tables[self.table(t)[0]].trim()
 
-    @rule(t=TABLE, blocks=SIZES, mover=st.booleans())
-    def resize(self, t, blocks, mover):
+    def unpin(self, cold):
+        """What is in the swap cache cannot be moved by anybody else: swap it out first, on all tables."""
+        for t in range(len(self.twin.models) if cold else 0):
+            self.swap_out(t, 0, 3000, 1, 0)
+
+    @rule(t=TABLE, blocks=SIZES, mover=st.booleans(), cold=st.booleans())
+    def resize(self, t, blocks, mover, cold):
+        self.unpin(cold)
         self.twin.resize(self.table(t)[0], blocks, mover)
 
-    @rule(t=TABLE, order=st.sampled_from([1, 2, 4, 9]), max_moves=st.none() | st.sampled_from([0, 1, 50]))
-    def defrag(self, t, order, max_moves):
+    @rule(t=TABLE, order=st.sampled_from([1, 2, 4, 9]), max_moves=st.none() | st.sampled_from([0, 1, 50]), cold=st.booleans())
+    def defrag(self, t, order, max_moves, cold):
         t, m = self.table(t)
+        self.unpin(cold)
         if not m.grows:
             self.twin.defrag(t, order, max_moves)
 
@@ -289,10 +319,16 @@ class Machine(RuleBasedStateMachine):
             self.twin.same()
 
 
-Machine.TestCase.settings = settings(
-    max_examples=int(os.environ.get("SWAPTABLE_EXAMPLES", "25")),
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+def bounds(examples, steps):
+    return settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+Machine.TestCase.settings = bounds(int(os.environ.get("SWAPTABLE_EXAMPLES", "40")), 30)
 TestMachine = Machine.TestCase
+
+
+@pytest.mark.long
+def test_long_machine():
+    run_state_machine_as_test(Machine, settings=bounds(1500, 50))

@@ -41,7 +41,7 @@ class SpaceTwin:
     def call(self, t: int, name: str, *args: Any, **kwargs: Any) -> tuple:
         got = outcome(getattr(self.tables[t], name), args, kwargs)
         want = outcome(getattr(self.models[t], name), args, kwargs)
-        assert got == want, f"table {t}: {name}{args} {kwargs}: the table {got}, the model {want}"
+        assert got == want, f"table {t}: {name}{brief(args)} {kwargs}: the table {differ(got, want)}, the model {differ(want, got)}"
         return got
 
     # -- allocation of slots
@@ -204,6 +204,8 @@ class SpaceTwin:
             done = False
         assert done == (stuck == 0 and len(found) <= room), f"{found}, {stuck} stuck, room for {room}"
         m.packed = {i: n for i, n in m.packed.items() if i < edge}
+        stay = max((s for s in m.slots if s < PAST), default=0)
+        assert len(table) >= stay, f"slot {stay} is in use, and out of range"
         if blocks % CLUSTER and edge in m.discards:
             m.discards.remove(edge)
             m.tabled.add(edge)
@@ -385,6 +387,18 @@ class Mover:
             copies.append((b, space.disk[a]))
         space.disk.update(copies)
         self.blocks += len(copies)
+
+
+def brief(value: Any) -> str:
+    with np.printoptions(threshold=8, edgeitems=2):
+        return repr(value)
+
+
+def differ(got: tuple, want: tuple) -> Any:
+    """An outcome, or the first elements in which two lists that came back differ."""
+    if got[0] == want[0] == "returned" and isinstance(got[1], list) and len(got[1]) == len(want[1]):
+        return [(k, g) for k, (g, w) in enumerate(zip(got[1], want[1], strict=True)) if g != w][:5]
+    return got
 
 
 def run(i: int) -> range:

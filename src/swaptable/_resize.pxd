@@ -284,6 +284,18 @@ cdef inline int64_t taken_from(area_t *t, uint64_t first, uint64_t end) noexcept
     return n
 
 
+cdef inline bint keeps_slots(area_t *t, uint32_t i, swap_stat_t *st) noexcept nogil:
+    """Has cluster *i*, which has its table, slots in use beyond the device? Context: no locks."""
+    cdef cluster_t *ci = &t.clusters[i]
+    cdef uint64_t slot
+    cdef bint some = False
+    lock_cluster(ci, st)
+    for slot in range(max(t.blocks, <uint64_t>i << CLUSTER_SHIFT), <uint64_t>(i + 1) << CLUSTER_SHIFT):
+        some = some or (is_table(t.tables[i]) and swp_tb_counts(t.tables[i][slot & (CLUSTER_SLOTS - 1)]))
+    spin_unlock(&ci.lock)
+    return some
+
+
 cdef inline void fenced(area_t *t, uint64_t was, swap_stat_t *st) noexcept nogil:
     """The blocks are gone. Slots beyond that are in use stay, with their data elsewhere. Context: `resizing` is the caller's."""
     cdef uint64_t slots = t.blocks
@@ -298,7 +310,7 @@ cdef inline void fenced(area_t *t, uint64_t was, swap_stat_t *st) noexcept nogil
         spin_unlock(&t.clusters[i].lock)
         if table != NULL:
             pool_put_table(&t.pool, table, True)
-        elif i >= t.nr_clusters:
+        elif keeps_slots(t, i, st):
             slots = <uint64_t>(i + 1) << CLUSTER_SHIFT
     lock_lists(t, st)
     store_relaxed(&t.slots, slots)
