@@ -15,16 +15,19 @@ CHECKOUT = Path(__file__).parent.parent / "src" / "swaptable"
 
 # Lowest first. A name stands for a module, or for a package with all that is in it.
 FLOORS = [
-    ["errors", "_atomic", "_entry"],
+    ["errors", "_atomic", "_entry", "_words"],
     [
         "_moves", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past", "_alloc", "_lookup",
         "_resize", "_check", "_devices", "_core",
     ],
     ["backends"],
     ["_swapheader", "_tierbatch", "_memcgfiles", "_memcgcharge"],
-    ["swaplist", "swapfile", "devices", "tiers", "_memcgroup", "memcg"],
+    ["swaplist", "swapfile", "tiers", "_memcgroup", "memcg"],
+    ["_device", "devices"],
+    ["_frames", "_charges", "_store", "_cache"],
     ["writeback"],
-    ["space"],
+    ["swapoff"],
+    ["_swapout", "_swapin", "_calls", "space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn"],
     ["replay"],

@@ -42,8 +42,9 @@ def test_words_replaced_by_put_and_cache_del():
     with pytest.raises(SwapValueError, match=r"out: expected a contiguous uint64 array of shape \(1,\)"):
         table.put_many(slots[:1], out=np.zeros(2, np.uint64))
     single = np.zeros(1, np.uint64)
+    assert table.used == 1
     table.put_many(slots[:1], out=single)
-    assert unpack(int(single[0])).count == 1 and table.usage()["used"] == 0
+    assert unpack(int(single[0])).count == 1 and table.usage()["used"] == table.used == 0
     table.check()
 
 
@@ -54,6 +55,7 @@ def test_zero_many():
     assert all(table.entry(s).zero for s in slots.tolist()) and table.usage()["blocks"]["holes"] == 20
     table.zero_clear_many(slots[:5])
     assert table.usage()["blocks"]["holes"] == 15
+    assert table.own_data().tolist() == slots[:5].tolist() and table.own_data(3, 5).tolist() == [3, 4]
     table.check()
 
 
@@ -73,6 +75,17 @@ def test_pin_repin_unpin():
     assert table.entry(int(slots[5])).shadow == 5
     assert table.entry(int(slots[3])).kind == "null"
     assert not table.unpin_many(slots, 7).any()
+    replaced = table.put_each([*slots[4:], slots[4], 1000, 5000])
+    assert [unpack(int(w)).kind for w in replaced[:2]] == ["shadow", "shadow"] and not replaced[2:].any()
+    some = slots[[0, 2]]
+    table.dup(int(slots[0]), users=20)
+    for left in range(20, 12, -1):  # in the overflow table at first, and only what is in the swap cache
+        assert not table.put_each(some, cached=True).any()
+        table.cache_add(int(slots[0]), pfn=5)
+        assert (table.put_each(some, cached=True) != 0).tolist() == [True, False]
+        table.check()
+        table.cache_del(int(slots[0]))
+        assert table.entry(int(slots[0])).count == left
     for wrong in (-1, 1 << 41, [1, 2]):
         with pytest.raises(SwapValueError, match="pfns"):
             table.pin_many(slots, wrong)

@@ -1158,6 +1158,11 @@ cdef class SwapTable:
         return members, slots
 
     @property
+    def used(self):
+        """Slots in use, past the end too; O(1), beside other threads of slightly different moments."""
+        return used_of(area(self))
+
+    @property
     def free_blocks(self):
         """Blocks that a request could take now; O(1), beside other threads of slightly different moments."""
         return max(blocks_free(area(self)), 0) if area(self).own_blocks else 0
@@ -1328,15 +1333,16 @@ cdef class SwapTable:
         """So many blocks with data are beyond the fence."""
         add64(&area(self).leaving, blocks - load64(&area(self).leaving))
 
-    def _own_data(self, uint64_t first, uint64_t end):
-        """Slots from *first* to *end* whose data is in their own blocks; int64."""
+    def own_data(self, first=0, end=None):
+        """Slots from *first* to *end* whose data is in their own blocks; int64, ascending."""
+        cdef uint64_t begin = integer(first, "first"), last = area(self).slots if end is None else integer(end, "end")
         cdef int64_t[::1] view
         cdef int64_t room = 0, n
         while True:
             array = np.empty(room + 1, np.int64)
             view = array
             with nogil:
-                n = own_data(area(self), first, end, &view[0], room)
+                n = own_data(area(self), begin, last, &view[0], room)
             if n <= room:
                 return array[:n]
             room = n + n // 8
@@ -1456,6 +1462,28 @@ cdef class SwapTable:
                 ok[k] = update_one(area(self), OP_CACHE_ADD, s[k], 1, f[k], &old[k], &st) == 0
         add_stat(&self.stat, &st)
         return pinned.view(bool), words
+
+    def put_each(self, slots, cached=False):
+        """`put` for each slot on its own; the words replaced (uint64, shape (n,)), 0 where there was no user to give up.
+
+        With *cached*, only slots in the swap cache: none is freed, whoever cached them will see to that.
+        """
+        cdef bint only = cached
+        cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef uint64_t[::1] old
+        cdef Py_ssize_t k
+        cdef swap_stat_t st
+        words = np.zeros(s.shape[0], np.uint64)
+        old = words
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            for k in range(s.shape[0]):
+                if k + AHEAD_WRITE < s.shape[0]:
+                    prefetch_slot(area(self), s[k + AHEAD_WRITE])
+                if (area_put_cached(area(self), s[k], &old[k], &st) if only else update_one(area(self), OP_PUT, s[k], 1, 1, &old[k], &st)):
+                    old[k] = 0
+        add_stat(&self.stat, &st)
+        return words
 
     def repin_many(self, slots, olds, news):
         """Change the pfn of slots in the swap cache: compare and set, as a folio is locked.

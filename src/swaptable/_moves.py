@@ -163,7 +163,7 @@ def _clear(
 
 def _in_the_way(table: Any, first: int, end: int) -> list[tuple[Any, np.ndarray, np.ndarray]]:
     """(table, slots, locations) of all data in blocks *first* to *end*."""
-    own = table._own_data(first, end)
+    own = table.own_data(first, end)
     found = [(table, own, np.zeros(len(own), np.uint32))]
     members, slots, at = table._scan_owners(first, end)
     locs = table.block_locs(at)
@@ -173,7 +173,7 @@ def _in_the_way(table: Any, first: int, end: int) -> list[tuple[Any, np.ndarray,
 
 def _left(table: Any, first: int, end: int) -> int:
     """Blocks from *first* to *end* that have data, or are taken by somebody unknown."""
-    return len(table._own_data(first, end)) + table._taken_from(first, end)
+    return len(table.own_data(first, end)) + table._taken_from(first, end)
 
 
 # ---- defragmentation

@@ -578,3 +578,29 @@ cdef inline bint area_repin(area_t *t, int64_t slot, uint64_t old, uint64_t new,
     spin_unlock(&ci.lock)
     st.words += done
     return done
+
+
+cdef inline int area_put_cached(area_t *t, int64_t slot, uint64_t *old, swap_stat_t *st) noexcept nogil:
+    """Take a user from a slot if it is in the swap cache. Context: no locks. Return: 0 or -ENOENT."""
+    cdef cluster_t *ci
+    cdef uint64_t *words
+    cdef uint64_t word = 0, count
+    cdef tally_t y
+    if not in_range(t, slot) or load_ptr(&t.tables[slot >> CLUSTER_SHIFT]) == NULL:
+        return -ENOENT
+    tally_begin(&y)
+    ci = &t.clusters[slot >> CLUSTER_SHIFT]
+    lock_cluster(ci, st)
+    words = t.tables[slot >> CLUSTER_SHIFT]
+    if is_table(words):
+        word = words[slot & (CLUSTER_SLOTS - 1)]
+    if swp_tb_is_folio(word) and swp_tb_count(word):
+        count = count_of(t, ci, word, slot & (CLUSTER_SLOTS - 1)) - 1
+        set_count(t, ci, words, slot & (CLUSTER_SLOTS - 1), count)
+        drop_sides_locked(t, <uint32_t>(slot >> CLUSTER_SHIFT), &y)
+        old[0] = word
+    else:
+        word = 0
+    spin_unlock(&ci.lock)
+    tally_settle(t, &y, st)
+    return 0 if word else -ENOENT
