@@ -27,7 +27,7 @@ FLOORS = [
     ["_frames", "_charges", "_store", "_cache"],
     ["writeback"],
     ["swapoff"],
-    ["_swapout", "_swapin", "_calls", "space"],
+    ["_swapout", "_swapin", "_calls", "_audit", "space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn"],
     ["replay"],

@@ -120,10 +120,13 @@ class Charges:
         if pool.owners is None:
             pool.owners = np.zeros(len(pool.table), np.uint16)
         sizes = pool.backend.lengths(objects)
+        pool.owners[objects] = 0
         for one, where in _by_id(ids):
-            done = self.tree.by_id(one).zswap_charge(sizes[where])
+            # For a removed group the nearest living one pays, and has it back.
+            group = self.tree.owner(one)
+            done = group.zswap_charge(sizes[where])
+            pool.owners[objects[where[:done]]] = group.id
             fits[where[done:]] = False
-        pool.owners[objects] = np.where(fits, ids, 0)
         return fits
 
     def out_of_pool(self, pool: Device, objects: NDArray[np.int64]) -> None:

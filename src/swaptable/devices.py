@@ -85,6 +85,10 @@ class Devices:
         """Those that are on, best priority first."""
         return (device for device in self._order if device.on)
 
+    def every(self) -> tuple[Device, ...]:
+        """Those that are on, and those that are off while slots of theirs are in use."""
+        return self._order
+
     def left(self) -> list[Device]:
         """Those that are off while slots of theirs are in use."""
         return [device for device in self._order if not device.on]

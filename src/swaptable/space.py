@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from swaptable import _words as w
+from swaptable._audit import audit
 from swaptable._cache import Cache
 from swaptable._calls import Mapped, PageCalls, as_entries
 from swaptable._charges import Charges
@@ -39,7 +40,7 @@ from swaptable._store import Store
 from swaptable._swapin import SwapIn
 from swaptable._swapout import SwapOut, SwappedOut
 from swaptable.devices import Devices, Swapon
-from swaptable.errors import CheckError, SwapValueError
+from swaptable.errors import SwapValueError
 from swaptable.memcg import MemcgTree
 from swaptable.swapoff import Swapoff, Swapoffs
 from swaptable.tiers import Tiers
@@ -323,15 +324,7 @@ class SwapSpace(PageCalls):
 
     def check(self) -> None:
         """Check everything from scratch: tables, pools, the swap cache, cgroups. The threads must be still."""
-        self.devices.check()
-        self.cache.check()
-        for device in self.devices:
-            if device.pool:
-                stored, taken = device.backend.counts()["stored"], device.table.usage()["blocks"]["taken"]
-                if stored != taken:
-                    raise CheckError(f"{device.name} stores {stored} pages, {taken} of its objects are somebody's")
-        if self.memcg is not None:
-            self.memcg.check()
+        audit(self.cache)
 
     def close(self) -> None:
         """Close files; pages that are swapped out are gone."""
