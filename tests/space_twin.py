@@ -120,8 +120,8 @@ class Twin:
         except TransferError as e:
             assert self.forgiving
             self.reported += 1
-            self.give_up(single[e.errors == 0])  # the slots of those that came stay cached, for nobody
-            return
+            good = e.errors == 0
+            mapped, single = type(e.mapped)(*(part[good] for part in e.mapped)), single[good]
         assert (mapped.pages == self.expected(single)).all()
         numbers = np.array([self.pages[e][0] for e in single.tolist()], np.int64)
         dirty = self.rng.random(len(single)) < 0.5

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +20,8 @@ from swaptable._store import Slots, Store
 from swaptable.errors import CheckError, SwapValueError
 
 Pfns = NDArray[np.uint64]
+WAIT_SECONDS = 50e-6
+_LOCKED = np.uint64(w.LOCKED)
 
 
 class Cache:
@@ -75,6 +78,7 @@ class Cache:
                 self.store.drop_data(front, slots[:n])
             kept[:n] = front.table.repin_many(slots[:n], olds, self.frames.pfns(got, False))
             self.frames.give(got[~kept[:n]])
+            self.drop(front, slots[:n])  # who was the last to give a page up could not, while it was the caller's
         return kept
 
     # ---- found
@@ -112,10 +116,26 @@ class Cache:
     def lock(self, front: Device, slots: Slots, pfns: Pfns) -> Mask:
         """Take over folios that nobody has locked: those of the cache, and pages of a caller. *pfns* as they are."""
         mine = w.frames(pfns) >= w.MAPPED
-        mine &= pfns & np.uint64(w.LOCKED) == 0
+        mine &= pfns & _LOCKED == 0
         if mine.any():
-            mine[mine] = front.table.repin_many(slots[mine], pfns[mine], pfns[mine] | np.uint64(w.LOCKED))
+            mine[mine] = front.table.repin_many(slots[mine], pfns[mine], pfns[mine] | _LOCKED)
         return mine
+
+    def mine(self, front: Device, slots: Slots, pfns: Pfns) -> Iterator[NDArray[np.int64]]:
+        """Lock pages of a caller, who has *pfns*: those that nobody is at work on first; which, until there are no more.
+
+        What is locked is to be let go of before the next are asked for. Pages whose slots were taken are not among them.
+        """
+        left = np.arange(len(slots))
+        while len(left):
+            got = self.lock(front, slots[left], pfns[left])
+            if got.any():
+                yield left[got]
+            left = left[~got]
+            words = front.table.words(slots[left])
+            left = left[w.is_folio(words) & (w.pfns(words) | _LOCKED == pfns[left] | _LOCKED)]
+            if len(left) and not got.any():
+                time.sleep(WAIT_SECONDS)
 
     def drop(self, front: Device, slots: Slots) -> None:
         """Forget folios of the cache whose slots have no users any more."""
@@ -125,7 +145,13 @@ class Cache:
             return
         slots, pfns = slots[idle], w.pfns(words[idle])
         mine = self.lock(front, slots, pfns)
-        self.let_go(front, slots[mine], pfns[mine] | np.uint64(w.LOCKED))
+        self.let_go(front, slots[mine], pfns[mine] | _LOCKED)
+
+    def unlock(self, front: Device, slots: Slots, pfns: Pfns) -> None:
+        """Folios that the caller locked stay; those that nobody has any more go."""
+        if len(slots):
+            front.table.repin_many(slots, pfns, pfns ^ _LOCKED)
+            self.drop(front, slots)
 
     def let_go(self, front: Device, slots: Slots, pfns: Pfns) -> None:
         """Folios that the caller locked leave the cache; what has users is swapped out again."""
@@ -139,14 +165,20 @@ class Cache:
         frames = self.frames.oldest(n if not clean_only else self.frames.cap)
         if clean_only:
             frames = frames[self.frames.flags[frames] & DIRTY == 0][:n]
-        for front, where in self.by_type(self.frames.entry[frames]):
+        # What was given back meanwhile is nobody's; what is another's by now cannot be locked under this entry.
+        entries = self.frames.entry[frames]
+        known = np.array([device is not None for device in self.store.devices.by_type])
+        on = entries >= 0
+        on[on] = known[entries[on] >> w.TYPE_SHIFT]
+        frames, entries = frames[on], entries[on]
+        for front, where in self.by_type(entries):
             some = frames[where]
-            slots = self.frames.entry[some] & w.SLOT_MASK
+            slots = entries[where] & w.SLOT_MASK
             pfns = self.frames.pfns(some, False)
             mine = self.lock(front, slots, pfns)
-            slots, pfns = slots[mine], pfns[mine] | np.uint64(w.LOCKED)
+            slots, pfns = slots[mine], pfns[mine] | _LOCKED
             clean = self.clean(front, slots, pfns)
-            front.table.repin_many(slots[~clean], pfns[~clean], pfns[~clean] ^ np.uint64(w.LOCKED))
+            self.unlock(front, slots[~clean], pfns[~clean])
             self.let_go(front, slots[clean], pfns[clean])
             gone += int(clean.sum())
         return gone
@@ -180,4 +212,4 @@ class Cache:
 
 def _same(words: NDArray[np.uint64], before: NDArray[np.uint64]) -> Mask:
     """The same folio, locked or not."""
-    return w.pfns(words) | np.uint64(w.LOCKED) == w.pfns(before) | np.uint64(w.LOCKED)
+    return w.pfns(words) | _LOCKED == w.pfns(before) | _LOCKED

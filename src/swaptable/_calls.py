@@ -16,7 +16,7 @@ from swaptable._cache import Cache
 from swaptable._store import Errors, Store
 from swaptable._swapin import Mode, SwapIn
 from swaptable._swapout import SwapOut, SwappedOut, as_pages
-from swaptable.errors import SlotNotInUseError, SwapValueError, TransferError, raise_errno
+from swaptable.errors import SlotNotInUseError, SwapError, SwapValueError, TransferError, raise_errno
 from swaptable.memcg import Memcg, MemcgTree
 
 PAGE = 4096
@@ -175,11 +175,16 @@ class PageCalls:
         """Swap pages in and keep their slots, as the kernel does for a page that is read: evicted clean, it costs nothing.
 
         A slot without other users is taken from its page when more than half of swap is used and slots are asked for
-        (`SwapTable.set_reclaim`). Errors as of `swap_in_many`.
+        (`SwapTable.set_reclaim`). Errors as of `swap_in_many`; ``mapped`` is what this would have returned for the others.
         """
         array = as_entries(entries)
         pfns = np.zeros(len(array), np.uint64)
-        pages = self._into(array, out, Mode.MAP, pfns)
+        try:
+            pages = self._into(array, out, Mode.MAP, pfns)
+        except SwapError as e:
+            if e.pages is not None:
+                e.mapped = Mapped(e.pages, np.where(pfns != 0, array, -1), pfns)
+            raise
         return Mapped(pages, np.where(pfns != 0, array, -1), pfns)
 
     def unmap_many(self, mapped: Mapped) -> None:
@@ -188,8 +193,8 @@ class PageCalls:
         for front, where in self.cache.by_type(mapped.entries[have]):
             at = have[where]
             slots, pfns = mapped.entries[at] & w.SLOT_MASK, mapped.pfns[at]
-            mine = self.cache.lock(front, slots, pfns)
-            self.store.release(front, slots[mine], pfns[mine] | np.uint64(w.LOCKED), self.store.clock)
+            for mine in self.cache.mine(front, slots, pfns):
+                self.store.release(front, slots[mine], pfns[mine] | np.uint64(w.LOCKED), self.store.clock)
         self.store.settle()
 
     def _into(

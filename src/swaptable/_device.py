@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swaptable._core import SwapTable
-from swaptable.errors import CheckError, SwapError, TransferError
+from swaptable.errors import CheckError, SwapError, TransferError, raise_errno
 from swaptable.swapfile import SwapHeader
 
 LENGTH_BITS = 13
+COPY = 1024
 Errors = NDArray[np.int32]
 
 
@@ -41,6 +42,8 @@ class Device:
     pages : int
         Of the area, header included; 0 for a ghost.
     header : SwapHeader or None
+    path : str or None
+        Of the file or block device.
     on, closing : bool
         *closing*: on, but on its way off; nothing new goes there.
     first_size : int
@@ -62,6 +65,7 @@ class Device:
     flags: frozenset[str] = frozenset()
     pages: int = 0
     header: SwapHeader | None = None
+    path: str | None = None
     on: bool = True
     closing: bool = False
     first_size: int = 0
@@ -164,7 +168,7 @@ class Device:
                 self.count(failed=1)
             left = left[errors[left] == errno.ECANCELED]
         if self.marks is not None:
-            self.marks[blocks[errors == 0]] = 0
+            self._clear(blocks[errors == 0])
         good = int((errors == 0).sum())
         self.count(written=good, refused=len(errors) - good)
         return errors
@@ -205,21 +209,48 @@ class Device:
 
     def mark(self, blocks: NDArray[np.int64], lengths: NDArray[np.int32], codec: Any) -> None:
         """Note how long the compressed pages are that were written to *blocks*."""
-        if self.marks is None:
-            self.marks = np.zeros(len(self.table), np.uint16)
+        if self.marks is None or len(self.marks) < len(self.table):
+            marks = np.zeros(len(self.table), np.uint16)
+            if self.marks is not None:
+                marks[: len(self.marks)] = self.marks
+            self.marks = marks
         if codec not in self.codecs:
             self.codecs.append(codec)
         number = self.codecs.index(codec)
         self.marks[blocks] = np.where(lengths < 4096, lengths | number << LENGTH_BITS, 0)
 
+    def _clear(self, blocks: NDArray[np.int64]) -> None:
+        assert self.marks is not None
+        self.marks[blocks[blocks < len(self.marks)]] = 0
+
     def _unpack(self, blocks: NDArray[np.int64], out: NDArray[np.uint8], errors: Errors) -> None:
         assert self.marks is not None
-        marks = self.marks[blocks]
+        marks = np.zeros(len(blocks), np.uint16)
+        known = blocks < len(self.marks)
+        marks[known] = self.marks[blocks[known]]
         packed = np.flatnonzero((marks != 0) & (errors == 0))
         for number in np.unique(marks[packed] >> LENGTH_BITS).tolist():
             some = packed[marks[packed] >> LENGTH_BITS == number]
             lengths = (marks[some] & (1 << LENGTH_BITS) - 1).astype(np.int32)
             out[some] = self.codecs[number].decompress_many(out[some], lengths)
+
+    def copy(self, src: NDArray[np.uint32], dst: NDArray[np.uint32]) -> None:
+        """Copy blocks as they are, compressed or not, from locations *src* to *dst*: what `SwapTable.resize` asks for.
+
+        Raises
+        ------
+        SwapError
+            A block could not be read or written.
+        """
+        for first in range(0, len(src), COPY):
+            old, new = self._blocks(src[first : first + COPY]), self._blocks(dst[first : first + COPY])
+            pages = np.empty((len(old), 4096), np.uint8)
+            for errors in (self.read(old, pages, raw=True), self.write(new, pages)):
+                if errors.any():
+                    raise_errno(int(errors[errors != 0][0]), f"{self.name}: blocks cannot be moved")
+            if self.marks is not None:
+                packed = old < len(self.marks)
+                self.marks[new[packed]] = self.marks[old[packed]]
 
     # ---- giving up
 

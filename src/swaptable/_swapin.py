@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swaptable import _words as w
-from swaptable._cache import Cache
+from swaptable._cache import WAIT_SECONDS, Cache
 from swaptable._device import Device
 from swaptable._frames import DIRTY
 from swaptable._store import Errors, Slots, Store
 
 BATCH = 4096
-WAIT_SECONDS = 50e-6
 
 
 class Mode(Enum):

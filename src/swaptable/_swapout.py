@@ -78,7 +78,8 @@ class SwapOut:
         n = len(pages) // nr
         errors = np.full(n, errno.ENOSPC, np.int32)
         mask, may = self.store.charges.policy(group)
-        types, firsts, owner = self._slots(n, order, mask, group, errors)
+        with self.store.devices.allocating():
+            types, firsts, owner = self._slots(n, order, mask, group, errors)
         entries, errors = np.full((n, nr), -1, np.int64), np.repeat(errors, nr).reshape(n, nr)
         data = pages.reshape(n, nr, PAGE)
         for kind in np.unique(types).tolist():
@@ -115,15 +116,16 @@ class SwapOut:
         for front, where in self.cache.by_type(entries[have]):
             at = have[where]
             slots = entries[at] & w.SLOT_MASK
-            mine = self.cache.lock(front, slots, pfns[at])
-            shared = dirty[at] & (w.counts(front.table.words(slots)) > 0) & mine
-            locked = pfns[at] | np.uint64(w.LOCKED)
-            self.store.release(front, slots[shared], locked[shared], self.store.clock)
-            fresh[at[~mine | shared]] = True
-            some = np.flatnonzero(mine & ~shared)
-            good = self._rewrite(front, slots[some], pages[at[some]], locked[some], dirty[at[some]])
-            out[at[some[good]]] = entries[at[some[good]]]
-            errors[at[some[~good]]] = errno.ENOSPC
+            fresh[at] = True
+            for mine in self.cache.mine(front, slots, pfns[at]):
+                locked = pfns[at[mine]] | np.uint64(w.LOCKED)
+                shared = dirty[at[mine]] & (w.counts(front.table.words(slots[mine])) > 0)
+                self.store.release(front, slots[mine[shared]], locked[shared], self.store.clock)
+                some = mine[~shared]
+                good = self._rewrite(front, slots[some], pages[at[some]], locked[~shared], dirty[at[some]])
+                fresh[at[some]] = False
+                out[at[some[good]]] = entries[at[some[good]]]
+                errors[at[some[~good]]] = errno.ENOSPC
         if fresh.any():
             new = self.many(pages[fresh], 0, group)
             out[fresh], errors[fresh] = new.entries, new.errors

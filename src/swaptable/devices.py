@@ -9,7 +9,8 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class Devices:
         self.by_type: list[Device | None] = [None] * 32
         self._by_member: dict[int, Device] = {}
         self._order: tuple[Device, ...] = ()
-        self._turn = 0
+        self._turn = self._allocating = 0
         self.lock = threading.RLock()
 
     # ---- who is there
@@ -235,7 +236,8 @@ class Devices:
             owners="owners" in flags,
             space=self.space,
         )
-        return Device(name, kind, rank, table, backend, -1 if front else -2, flags, pages, header)
+        whole = None if path is None else os.fspath(path)
+        return Device(name, kind, rank, table, backend, -1 if front else -2, flags, pages, header, whole)
 
     def add_zswap(
         self,
@@ -300,7 +302,56 @@ class Devices:
         except OSError as error:
             return Swapon(line, error=error)
 
+    def resize(self, device: Device, size: int) -> None:
+        """Let a device have *size* bytes, header included, while it is in use; see `SwapSpace.resize`."""
+        pages = size // PAGE
+        if device.ghost:
+            raise_errno(errno.EINVAL, f"{device.name}: a ghost grows and shrinks as it is used")
+        if device.pool:
+            device.backend.limit = size
+            return
+        if device.header is None and not 1 <= pages <= device.backend.blocks:
+            raise_errno(errno.EINVAL, f"size {size}: expected at most the {device.backend.blocks * PAGE} of {device.name}")
+        with self.lock:
+            if device.header is not None and pages > device.pages:
+                self._lengthen(device, pages)
+            device.table.resize(pages, mover=device.copy)
+            if device.header is not None and pages < device.pages:
+                self._write_header(device, pages)
+            device.pages = pages
+
+    def _lengthen(self, device: Device, pages: int) -> None:
+        """More room in a file: blocks first, then the header that says so, then a backend that knows."""
+        assert device.path is not None
+        if device.kind != "file":
+            raise_errno(errno.EINVAL, f"{device.name} has the {device.pages * PAGE} bytes that it has")
+        with open(device.path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, pages * PAGE)
+        self._write_header(device, pages)
+        old = device.backend
+        device.backend = FileBackend(device.path, pages, direct=old.direct, discard=old.discard)
+
+    @staticmethod
+    def _write_header(device: Device, pages: int) -> None:
+        assert device.header is not None and device.path is not None
+        bad = tuple(page for page in device.header.bad if page < pages)
+        device.header = replace(device.header, last_page=pages - 1, bad=bad)
+        with open(device.path, "r+b") as file:
+            file.write(device.header.to_bytes())
+            os.fsync(file.fileno())
+
     # ---- off
+
+    @contextmanager
+    def allocating(self) -> Iterator[None]:
+        """Between the look at who is on and the last slot that is allocated: no swap type becomes free."""
+        with self.lock:
+            self._allocating += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._allocating -= 1
 
     def close(self, device: Device) -> None:
         """A device is off; its slots, where there are any in use, live on."""
@@ -313,7 +364,7 @@ class Devices:
     def reap(self) -> None:
         """Forget devices that are off once no slot of theirs is in use: the swap type is free."""
         with self.lock:
-            for device in self.left():
+            for device in [] if self._allocating else self.left():
                 if device.table.used == 0:
                     if device.type >= 0:
                         self.list.remove(device.type)

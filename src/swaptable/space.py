@@ -238,6 +238,21 @@ class SwapSpace(PageCalls):
         """
         return self._swapoff.off(self.devices[os.fspath(name)], progress, cancel)
 
+    def resize(self, name: str | os.PathLike[str], size: int) -> None:
+        """Let a device have *size* bytes, the header included, while it is in use; or a pool so many.
+
+        A swap file gets its blocks and its header changed; data beyond a smaller device moves to blocks that remain, and
+        slots that are in use there stay. The file itself is never made shorter.
+
+        Raises
+        ------
+        SlotBusyError
+            Data beyond cannot be moved now; the size is as it was.
+        SwapValueError
+            A ghost, which has no size; a size that a block device or a backend does not have.
+        """
+        self.devices.resize(self.devices[os.fspath(name)], size)
+
     # ---- data on the move
 
     def writeback(self, n: int, tier: str | None = None, memcg: Any = None) -> int:

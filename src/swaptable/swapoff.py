@@ -168,7 +168,7 @@ class _Run:
         self.store.drop_data(front, some[really])
         inside = frames[mine][really]
         self.store.frames.flags[inside[inside >= w.FIRST_FRAME]] |= DIRTY
-        front.table.repin_many(some, locked, pfns[mine])
+        self.cache.unlock(front, some, locked)
         mine[mine] = really
         return mine
 
