@@ -123,6 +123,21 @@ def test_taking_every_kind_of_block():
     table.check()
 
 
+def test_blocks_in_long_runs():
+    """Gaps are filled first, unless runs are asked for; then they come last."""
+    table = SwapTable(slots=4096, header=False)
+    held = table.block_alloc(512)
+    table.block_free(held[::2])
+    assert np.array_equal(table.block_alloc(3), held[::2][:3])
+    long_one = table.block_alloc(700, runs=True)
+    assert (np.diff(long_one) == 1).all() and not np.isin(long_one, held).any()
+    again = table.block_alloc(300, runs=True)  # what is left of the second cluster has room for all of them
+    assert again[0] == long_one[-1] + 1 and (np.diff(again) == 1).all()
+    rest = table.block_alloc(5000, runs=True)
+    assert len(rest) == 4096 - 256 - 3 - 1000 and table.free_blocks == 0
+    table.check()
+
+
 def test_discard_in_one_batch(pair):
     front, pool = pair
     blocks = np.arange(1000)

@@ -1081,8 +1081,14 @@ cdef class SwapTable:
         finally:
             PyBuffer_Release(&view)
 
-    def block_alloc(self, n):
+    def block_alloc(self, n, runs=False):
         """Take up to *n* blocks of the device for slots that will be located there.
+
+        Parameters
+        ----------
+        n : int
+        runs : bool
+            Rather in long runs, of clusters that are wholly free, than in the gaps of others: for a large sequential write.
 
         Returns
         -------
@@ -1098,13 +1104,14 @@ cdef class SwapTable:
         cdef int64_t want = min(count_arg(n), max(table_usable(self.t), 0) if area(self).own_blocks else 0), got
         cdef uint32_t[::1] out
         cdef swap_stat_t st
+        cdef bint long_ones = runs
         array = np.empty(want, np.uint32)
         if want == 0:
             return array
         out = array
         memset(&st, 0, sizeof(st))
         with nogil:
-            got = area_take(area(self), want, &out[0], &st)
+            got = area_take(area(self), want, &out[0], long_ones, &st)
         add_stat(&self.stat, &st)
         return array if got == want else array[:got].copy()
 

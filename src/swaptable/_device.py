@@ -18,6 +18,7 @@ from swaptable.swapfile import SwapHeader
 
 LENGTH_BITS = 13
 COPY = 1024
+LONG_RUN = 64  # pages from which on a store is worth a run of its own
 Errors = NDArray[np.int32]
 
 
@@ -125,7 +126,7 @@ class Device:
             return self._store_in_pool(self.backend.write_many(pages))
         locs = np.zeros(len(pages), np.uint32)
         errors = np.full(len(pages), errno.ENOSPC, np.int32)
-        got = self.table.block_alloc(len(pages))
+        got = self.table.block_alloc(len(pages), runs=len(pages) >= LONG_RUN)
         if len(got):
             blocks = self._blocks(got)
             errors[: len(got)] = self.write(blocks, pages[: len(got)])

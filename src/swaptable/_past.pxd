@@ -241,7 +241,7 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
     cdef int64_t slot, k, nr = <int64_t>1 << r.order
     cdef uint64_t word = r.word if r.pfns == NULL else r.word | (r.pfns[r.done] << 2)
     cdef sums_t sums
-    if not t.own_blocks or blocks_take(t, nr, locs, st):
+    if not t.own_blocks or blocks_take(t, nr, locs, False, st):
         return False
     slot = past_run(t, r.order, word, locs, st)
     if slot < 0:
@@ -265,13 +265,13 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
 
 # ---- locations
 
-cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st) noexcept nogil:
+cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, bint runs, swap_stat_t *st) noexcept nogil:
     """Take up to *n* blocks for whoever will locate slots there; ascending. Return: how many."""
     cdef int64_t part, k, got = 0
     cdef uint64_t block
     while got < n:
         part = min(n - got, <int64_t>1 << 16, max(blocks_free(t), <int64_t>1))
-        if blocks_take(t, part, out + got, st):
+        if blocks_take(t, part, out + got, runs, st):
             break
         for k in range(part):
             block_of(t, out[got + k], &block)

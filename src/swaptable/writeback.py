@@ -21,6 +21,7 @@ from swaptable._charges import Mask
 from swaptable._device import Device
 from swaptable._frames import UPTODATE, Region
 from swaptable._store import Errors, Packed, Slots, Store
+from swaptable.tiers import ALL_TIERS
 
 BATCH = 1024
 SPAN = 1 << 15  # blocks of a device that its hand passes at a time
@@ -205,11 +206,15 @@ class Writeback:
         return done
 
     def _source(self) -> Device | None:
-        return next((d for d in self.store.devices if not (d.ghost or d.closing) and self._below(d)), None)
+        found = [device for device in self.store.devices if not (device.ghost or device.closing)]
+        pools = [device for device in found if device.pool]
+        return next((device for device in found if self._below(device)), pools[0] if pools else None)
 
     def _below(self, source: Device) -> bool:
-        """Is there a device with room below one?"""
-        below = self.store.devices.stores(0xFFFFFFFF, source.priority)
+        """Is there a device with room below one? Where a block is kept for each page of a pool there is."""
+        below = self.store.devices.stores(ALL_TIERS, source.priority)
+        if self.store.reserve:
+            return any(not device.pool for device in below)
         return any(device.backend.room() > 0 if device.pool else device.table.free_blocks > 0 for device in below)
 
     def cold(self, source: Device, n: int, group: int | None = None) -> Iterator[tuple[Device, Slots]]:
