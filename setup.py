@@ -11,6 +11,7 @@ NAMES = [
     "_churn",
     "_core",
     "_replay",
+    "_spaces",
     "backends._codec",
     "backends._file",
     "backends._pages",
@@ -20,7 +21,10 @@ NAMES = [
     "designs._design",
     "designs._old",
     "designs._swap_table",
+    "designs._virtual",
     "designs._vswap24",
+    "designs._vswap48",
+    "designs._words",
 ]
 
 cflags = ["-O3", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-sign-compare", "-Wno-discarded-qualifiers"]

@@ -76,12 +76,13 @@ class ReplayModel:
         assert self.design.cache_get(out.entry) == -1
         self.charge(len(pages))
         self.design.cache_add(entry, len(pages), pages[0])
+        gone = any(tier == 0 for tier, _ in self.design.read(entry, len(pages)))  # an exclusive load
         self.stat.update(pgmajfault=1, pswpin=len(pages), workingset_refault=len(pages), swpin=int(len(pages) > 1))
-        folio = Folio(pages, active=self.age - out.age <= self.count(self.active))
+        folio = Folio(pages, dirty=gone, active=self.age - out.age <= self.count(self.active))
         if folio.active:
             self.age += len(pages)
             self.stat["workingset_activate"] += len(pages)
-        self.design.put(entry, len(pages))
+        self.give_up(entry, pages)
         self.map(folio)
         if write or self.large_swapin or self.swap_half_full():
             self.design.cache_del(entry, len(pages), 0)
@@ -187,8 +188,9 @@ class ReplayModel:
                 folio.entry = self.design.alloc(nr.bit_length() - 1, folio.pages[0])
             except SwapFullError:
                 return False
-        for i in range(nr):
+        for i, page in enumerate(folio.pages):
             self.design.dup(folio.entry + i)
+            self.design.mapped(folio.entry + i, 1, page)
         if (fresh or folio.dirty) and not self.written(folio, fresh):
             return False
         self.design.cache_del(folio.entry, nr, self.age)
@@ -198,12 +200,16 @@ class ReplayModel:
         self.stat["pgsteal"] += nr
         return True
 
+    def give_up(self, entry, pages):
+        self.design.unmapped(entry, len(pages), pages[0])
+        self.design.put(entry, len(pages))
+
     def written(self, folio, fresh):
         nr = len(folio.pages)
         try:
             self.design.writeout(folio.entry, nr)
         except SwapFullError:
-            self.design.put(folio.entry, nr)
+            self.give_up(folio.entry, folio.pages)
             if fresh:
                 self.design.cache_del(folio.entry, nr, 0)
                 folio.entry = None

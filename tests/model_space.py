@@ -398,10 +398,12 @@ class Table(model.Table):
     def resized(self, blocks: int) -> None:
         """The device has another size; what was in the way has been adopted elsewhere."""
         was, self.blocks = self.blocks, blocks
+        if blocks == was:
+            return
         edge = {blocks // CLUSTER} if blocks % CLUSTER else set()
         if blocks > was:
             self.size = max(self.size, blocks)
-            self.tabled |= edge | ({was // CLUSTER} & self.tabled)
+            self.tabled |= edge | {b // CLUSTER for b in self.bad if b < blocks}
             if was % CLUSTER:
                 self._reopened(was // CLUSTER)
             return

@@ -281,7 +281,7 @@ def run_of_io(file, seed, rounds=12):
 def test_every_call_fails_once(tmp_path, fault, direct):
     """A run of some hundred calls, again and again, another one failing each time: no page is lost unreported.
 
-    `make test-long` has every single call fail; here it is every eleventh, and fewer where each must wait for the device.
+    `make test-long` has every single call fail; here it is every eleventh, fewer where each waits for the device.
     """
     with FileBackend(tmp_path / "swap", BLOCKS, create=True, direct=direct, discard=True) as file:
         file.fault = Faults(-1, None)

@@ -36,10 +36,10 @@ def race(bodies):
         raise failed[0]
 
 
-@pytest.mark.parametrize("limit", [64 * MIB, 2 * MIB])
-def test_zswap(limit):
+@pytest.mark.parametrize(("codec", "limit"), [("lz4", 64 * MIB), ("lz4", 2 * MIB), ("lzo", 64 * MIB)])
+def test_zswap(codec, limit):
     """Three threads churn pages of their own, one reads pages of all, one compacts, one takes candidates."""
-    pool, running = ZswapBackend(limit=limit), [3]
+    pool, running = ZswapBackend(codec, limit=limit), [3]
     shared_pages = mix(64, 18, {"text": 1.0})
     shared = pool.write_folio(shared_pages)
     sources = [mix(400, 20 + k) for k in range(3)]

@@ -12,14 +12,16 @@ import time
 import numpy as np
 import pytest
 
-from swaptable import cli, designs
+from swaptable import cli
+from swaptable.replay import DESIGNS
 from swaptable.report import render
 from swaptable.trace import save_trace
 
 KEYS = {
     "design", "trace", "events", "footprint_pages", "memory_pages", "swap_slots", "folio_order", "large_swapin",
     "seconds", "vmstat", "counters", "bytes_start", "bytes_peak", "bytes_final", "used_at_peak", "used_final",
-    "events_per_second", "bytes_per_slot", "lookups_per_op", "locks_per_op",
+    "wasted_peak", "wasted_final", "events_per_second", "bytes_per_slot", "lookups_per_op", "locks_per_op",
+    "extents_per_io",
 }  # fmt: skip
 
 
@@ -37,13 +39,13 @@ def process(*args, **kwargs):
     )
 
 
-def test_table_has_a_row_for_each_design(trace, capsys):
+def test_table_has_a_row_for_each_design_of_the_default(trace, capsys):
     assert cli.main(["compare", trace, "--folio", "16K"]) == 0
     out, err = capsys.readouterr()
     title, head, *rows = out.splitlines()
     assert title.startswith("some.npz: 8,000 accesses, footprint ")
     assert "swpout_fallback" in head
-    assert [row.split()[0] for row in rows] == designs.names()
+    assert [row.split()[0] for row in rows] == list(DESIGNS)
     assert err == ""
 
 
@@ -151,7 +153,9 @@ def test_doctor(capsys):
     assert {"python", "numpy", "cython", "compiler", "cpu", "gil", "kernel", "designs"} <= set(facts)
 
 
-@pytest.mark.parametrize("command", ["compare", "doctor", "trace record", "trace info", "mkswap", "swaps"])
+@pytest.mark.parametrize(
+    "command", ["compare", "memory", "doctor", "trace record", "trace info", "mkswap", "swaps"]
+)
 def test_every_command_has_help_with_an_example(command, capsys):
     assert cli.main([*command.split(), "--help"]) == 0
     assert f"swaptable {command}" in capsys.readouterr().out.partition("xample")[2]

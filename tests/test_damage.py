@@ -14,7 +14,10 @@ from swaptable import CheckError, SwapTable, pack
 HEADER = ctypes.sizeof(ctypes.c_void_p) * 2  # of a Python object: count of references and type
 CLUSTER_BYTES = 64
 CLUSTER = {"lock": (0, 1), "list": (1, 1), "order": (2, 1), "count": (4, 2), "nr_extend": (6, 2)}
-CLUSTER |= {"next": (8, 4), "any_free": (16, 8), "all_free": (24, 8)}
+CLUSTER |= {"next": (8, 4), "any_free": (16, 8), "all_free": (24, 8), "flags": (3, 1), "locs": (36, 4), "bits": (40, 4)}
+CLUSTER |= {"owners": (44, 4), "nr_loc": (48, 2), "nr_zero": (50, 2), "nr_taken": (52, 2), "nr_lent": (54, 2)}
+CLUSTER |= {"hole_next": (56, 4), "hole_prev": (60, 4)}
+USABLE = 80  # in the area
 
 
 class Memory:
@@ -40,6 +43,7 @@ class Inside:
             try:
                 area = memory.read(id(table) + HEADER + offset)
                 self.tables, self.clusters = memory.read(area), memory.read(area + 8)
+                self.usable = area + USABLE, 8
                 first = memory.read(self.tables)
                 if [memory.read(first + 8 * i) for i in range(512)] == words:
                     break
@@ -195,3 +199,61 @@ def test_two_damages_that_cancel(table, memory):
     memory.write(lost, old)
     memory.write(damaged, 0)
     table.check()
+
+
+# ---- locations, blocks taken, holes
+
+
+@pytest.fixture
+def moved():
+    """Clusters: 0 has holes, locations, zero pages and lent slots, 1 is full, 2 was never used."""
+    table = SwapTable(slots=512 * 3, owners=True)
+    table.alloc_many(400)
+    table.alloc(9)
+    table.free_many(np.arange(11, 20))
+    slots = np.arange(1, 7)
+    homes = table.block_alloc(40)
+    table.move_many(slots, [0] * 6, homes[-6:])
+    table.zero_set(30)
+    table.block_free(homes[:20])
+    assert sorted(table.resolve(slots)[1].tolist())[0] > 11
+    table.check()
+    return table
+
+
+SIDES = {
+    "a location too many": (0, "nr_loc", lambda old: old + 1),
+    "a zero page too few": (0, "nr_zero", lambda old: old - 1),
+    "a block taken too many": (0, "nr_taken", lambda old: old + 1),
+    "a lent slot too few": (0, "nr_lent", lambda old: old - 1),
+    "holes that are not listed": (0, "flags", lambda old: old & ~1),
+    "no holes, but listed": (1, "flags", lambda old: old | 1),
+    "locations that are lost": (0, "locs", lambda old: 0),
+    "a bitmap that is lost": (0, "bits", lambda old: 0),
+    "owners that are lost": (0, "owners", lambda old: 0),
+    "a link of holes": (0, "hole_next", lambda old: 0),
+    "a link of holes back": (0, "hole_prev", lambda old: 0),
+}
+
+
+@pytest.mark.parametrize("what", SIDES)
+def test_sides(moved, memory, what):
+    cluster, name, change = SIDES[what]
+    at, size = Inside(moved, memory).field(cluster, name)
+    damage(moved, memory, at, size, change(memory.read(at, size)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("folio", pack("null")), ("folio", pack("folio", zero=True)), ("lent", pack("null")), ("null", pack("lent")), ("lent", pack("bad"))],
+)
+def test_words_beside_locations(moved, memory, kind, word):
+    """What a word says must be what location and bitmap of its slot say: the first slot of a kind that has one."""
+    slots = [s for s in range(1, 512) if moved.entry(s).kind == kind and bool(moved.loc(s)) == (kind == "folio")]
+    damage(moved, memory, *Inside(moved, memory).word(slots[0]), word)
+
+
+def test_usable_blocks(moved, memory):
+    usable = Inside(moved, memory).usable
+    assert memory.read(*usable) == moved.usage()["usable"]
+    assert damage(moved, memory, *usable, memory.read(*usable) + 1).startswith("usable blocks")

@@ -29,10 +29,10 @@ FLOORS = [
     ["swapoff"],
     ["_swapout", "_swapin", "_calls", "_audit", "space"],
     ["designs"],
-    ["trace", "_workload", "_replay", "_churn"],
-    ["replay"],
+    ["trace", "_workload", "_replay", "_churn", "_spaces"],
+    ["replay", "published", "footprint", "hops"],
     ["report", "doctor", "thp_test", "areas_cli"],
-    ["cli", "pytest_plugin", "testing", "__init__"],
+    ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

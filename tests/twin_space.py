@@ -280,7 +280,7 @@ class SpaceTwin:
             self.same_usage(table.usage(), m)
             self.same_memory(table.memory(), m)
             self.same_owners(t)
-            assert len(table) == m.size and table.blocks == m.blocks and table.free_blocks == m.blocks_free()
+            assert (len(table), table.blocks, table.free_blocks) == (m.size, m.blocks, m.blocks_free())
 
     def same_slots(self, t: int) -> None:
         """Words, locations and where the data is of all slots; the data itself."""

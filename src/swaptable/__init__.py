@@ -8,6 +8,9 @@ from swaptable._moves import Defragmented
 from swaptable.errors import (
     CheckError,
     CountOverflowError,
+    FolioKeptError,
+    MissingCodecError,
+    PageRefusedError,
     RecordError,
     SlotBusyError,
     SlotCachedError,
@@ -18,6 +21,7 @@ from swaptable.errors import (
     SwapMemoryError,
     SwapValueError,
     TraceError,
+    TransferError,
 )
 
 __version__ = "0.1.0"
@@ -29,6 +33,9 @@ __all__ = [
     "CountOverflowError",
     "Defragmented",
     "DeviceList",
+    "FolioKeptError",
+    "MissingCodecError",
+    "PageRefusedError",
     "RecordError",
     "SlotBusyError",
     "SlotCachedError",
@@ -41,6 +48,7 @@ __all__ = [
     "SwapTable",
     "SwapValueError",
     "TraceError",
+    "TransferError",
     "pack",
     "unpack",
 ]

@@ -130,11 +130,13 @@ cdef struct area_t:
     uint32_t searches       # that dropped their cursor lock to ask an owner, and go on
     uint32_t off_list       # full, and off the list of devices for that: whoever frees must tell
     int64_t reserved        # blocks promised to requests that gather them
+    int64_t gathering       # blocks that such requests took, but may give up again
+    int64_t given_up        # how often one did
     int64_t held            # blocks taken, but nobody's location yet
     int64_t waiting         # blocks that came home and wait for their discard
     int64_t discarding      # blocks of clusters whose discard is under way
     int64_t leaving         # blocks with data that a resize takes away: those who hold them want others
-    uint8_t pad2[64]
+    uint8_t pad2[48]
     cpu_t global_cpu        # the cursors of a rotational device
     pool_t pool
 
@@ -170,6 +172,11 @@ cdef inline uint64_t blocks_end(area_t *t) noexcept nogil:
     return load_relaxed(&t.blocks)
 
 
+cdef inline uint64_t slots_end(area_t *t) noexcept nogil:
+    """The first slot that the device does not have; some before it may be beyond its blocks, and in use."""
+    return load_relaxed(&t.slots)
+
+
 cdef inline bint is_table(uint64_t *p) noexcept nogil:
     """Neither NULL nor packed."""
     return <int64_t>p > 0
@@ -195,7 +202,7 @@ cdef inline uint64_t *bits_of(area_t *t, const cluster_t *ci) noexcept nogil:
 cdef inline bint is_held(area_t *t, const cluster_t *ci, unsigned int off) noexcept nogil:
     """Is the block of slot *off* taken, but nobody's location? Context: cluster lock."""
     cdef uint32_t held = bits_at(&t.pool, ci.bits).held if ci.bits else 0
-    return held and bits_at(&t.pool, held).map[off >> 6] >> (off & 63) & 1
+    return held and held_at(&t.pool, held).map[off >> 6] >> (off & 63) & 1
 
 
 cdef inline bint is_taken(area_t *t, const cluster_t *ci, unsigned int off) noexcept nogil:
@@ -313,6 +320,15 @@ cdef inline uint64_t *touched_word(area_t *t, uint32_t page) noexcept nogil:
     return &t.touched_first[1] if page >> 6 == PAST_CLUSTER >> 12 else &t.touched[page >> 6]
 
 
+cdef inline bint is_touched(area_t *t, uint32_t i) noexcept nogil:
+    """May the structure of cluster *i* have been used?"""
+    cdef uint32_t page = i >> 6
+    cdef uint64_t *at = touched_word(t, page)
+    if at == &t.touched[page >> 6] and peek32(&t.touched_map) >> (page >> 15) & 1 == 0:
+        return False
+    return load_relaxed(at) >> (page & 63) & 1
+
+
 cdef inline void touch_locked(area_t *t, uint32_t i) noexcept nogil:
     """Count the memory of cluster *i*'s structure and table pointer. Context: list lock."""
     cdef uint32_t page = i >> 6
@@ -337,18 +353,18 @@ cdef inline uint32_t isolate_fresh(area_t *t, swap_stat_t *st) noexcept nogil:
     i = t.fresh
     while i < t.nr_clusters and t.clusters[i].list != LIST_UNTOUCHED:   # those with bad slots
         i += 1
-    if i < t.nr_clusters:
+    poke32(&t.fresh, i)
+    # Its lock while we have that of the lists: a resize that waits for either must not take it for unused.
+    if i >= t.nr_clusters or not spin_trylock(&t.clusters[i].lock):
+        i = NO_CLUSTER
+    else:
         touch_locked(t, i)
         poke32(&t.fresh, i + 1)
-    else:
-        poke32(&t.fresh, i)
-        i = NO_CLUSTER
-    spin_unlock(&t.list_lock)
-    if i != NO_CLUSTER:
         ci = &t.clusters[i]
-        lock_cluster(ci, st)
         ci.list = LIST_NONE
         ci.any_free = ci.all_free = <uint64_t>-1
+        st.cluster_locks += 1
+    spin_unlock(&t.list_lock)
     return i
 
 
@@ -393,6 +409,32 @@ cdef inline int64_t blocks_of(area_t *t) noexcept nogil:
     for i in range(PARTS):
         used += load64(&t.used[i].nr.own) - load64(&t.used[i].nr.holes) + load64(&t.used[i].nr.taken)
     return used
+
+
+cdef inline int64_t blocks_of_part(area_t *t, int i) noexcept nogil:
+    return load64(&t.used[i].nr.own) - load64(&t.used[i].nr.holes) + load64(&t.used[i].nr.taken)
+
+
+cdef inline int64_t blocks_of_settled(area_t *t) noexcept nogil:
+    """`blocks_of` at one moment: the counts are read until they stand still.
+
+    Read once, one line before a block is freed and the next after it is taken again, they may show a block too many.
+    """
+    cdef int64_t[PARTS] was
+    cdef int64_t now, sum
+    cdef int i, tries = 1 << 10
+    cdef bint still = False
+    for i in range(PARTS):
+        was[i] = blocks_of_part(t, i)
+    while not still and tries:
+        still, sum = True, 0
+        tries -= 1
+        for i in range(PARTS):
+            now = blocks_of_part(t, i)
+            still = still and now == was[i]
+            was[i] = now
+            sum += now
+    return sum
 
 
 cdef inline void after_count(area_t *t, int64_t change) noexcept nogil:
@@ -598,7 +640,7 @@ cdef inline void area_memory(area_t *t, bytes_t *b) noexcept nogil:
     """Bytes of memory held, each counted where it was allocated. Context: takes and drops the list and the pool's lock."""
     cdef pool_t *p = &t.pool
     cdef uint64_t live, resident = 0
-    cdef uint64_t[8] by
+    cdef uint64_t[DEPOTS] by
     cdef int kind
     b.fixed = sizeof(area_t) + t.cpus * sizeof(cpu_t) + (UNITS * 2 if t.units != NULL else 0) + (UNITS * 4 if load_ptr(&t.fronts) != NULL else 0)
     spin_lock(&t.list_lock)
@@ -615,7 +657,7 @@ cdef inline void area_memory(area_t *t, bytes_t *b) noexcept nogil:
     b.limbo = p.limbo_bytes + pool_side_bytes(p)
     spin_unlock(&p.lock)
     b.tables = by[TABLES] + by[MORE_TABLES]
-    b.packed, b.locations, b.bitmaps, b.owners, b.overflow = by[PACKED] + by[UNIFORM], by[LOCATIONS], by[BITMAPS], by[OWNERS], by[EXTENDS]
+    b.packed, b.locations, b.bitmaps, b.owners, b.overflow = by[PACKED] + by[UNIFORM], by[LOCATIONS], by[BITMAPS] + by[HELD], by[OWNERS], by[EXTENDS]
 
 
 cdef inline uint64_t area_bytes(area_t *t) noexcept nogil:

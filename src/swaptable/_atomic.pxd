@@ -1,7 +1,7 @@
 # Spinlocks, atomics, prefetch, and the counts that operations keep: what the rest is built from.
 # Imports nothing.
 # Used by the core and by every design with locks of its own.
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -44,6 +44,8 @@ cdef extern from *:
     static inline void poke32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     static inline uint32_t load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     static inline void store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline uint16_t load16(const uint16_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline void store16(uint16_t *p, uint16_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
     static inline int64_t add32(uint32_t *p, int32_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
     static inline int64_t load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
     static inline int64_t add64(int64_t *p, int64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST); }
@@ -69,6 +71,8 @@ cdef extern from *:
     void poke32(uint32_t *p, uint32_t v) noexcept nogil
     uint32_t load32_acquire(const uint32_t *p) noexcept nogil
     void store32_release(uint32_t *p, uint32_t v) noexcept nogil
+    uint16_t load16(const uint16_t *p) noexcept nogil
+    void store16(uint16_t *p, uint16_t v) noexcept nogil
     int64_t add32(uint32_t *p, int v) noexcept nogil
     int64_t load64(const int64_t *p) noexcept nogil
     int64_t add64(int64_t *p, int64_t v) noexcept nogil

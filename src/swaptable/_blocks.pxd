@@ -68,6 +68,8 @@ cdef extern from *:
 cdef enum:
     CANDIDATES = 3          # clusters that a search for blocks looks at before it chooses
     LOCATABLE = (UNITS - 1) << (UNIT_SHIFT - CLUSTER_SHIFT)     # clusters whose blocks have locations: 16 TiB less 16 GiB
+    BROKEN = 64             # promises in a row that a request sees broken before it gives up
+    SHRINKING = 64          # the same while a resize runs: what is freed beyond its fence seems free until it counts again
     PATIENCE = 1 << 16      # rounds without a block found though enough are free: never seen, but no reason to hang
 
 # Where blocks are looked for, in this order.
@@ -420,7 +422,23 @@ cdef inline int64_t take_round(area_t *t, int source, int64_t n, uint32_t *out, 
 
 cdef inline int64_t blocks_free(area_t *t) noexcept nogil:
     """Blocks that can be taken now; those promised to others count. Beside other threads an estimate that is never too high for long."""
-    return load64(&t.usable) + load64(&t.leaving) - blocks_of(t) - load64(&t.discarding) - (<int64_t>peek32(&t.discards.nr) << CLUSTER_SHIFT)
+    return blocks_left(t, blocks_of(t))
+
+
+cdef inline int64_t blocks_left(area_t *t, int64_t used) noexcept nogil:
+    return load64(&t.usable) + load64(&t.leaving) - used - load64(&t.discarding) - (<int64_t>peek32(&t.discards.nr) << CLUSTER_SHIFT)
+
+
+cdef inline bint blocks_short(area_t *t, int64_t n) noexcept nogil:
+    """Are there less than *n* free blocks, those counted that a request has taken in vain and is about to give up?"""
+    cdef int64_t given_up
+    while True:
+        given_up = load64(&t.given_up)
+        if blocks_left(t, blocks_of_settled(t)) >= n:
+            return False
+        if blocks_left(t, blocks_of_settled(t)) + load64(&t.gathering) < n and load64(&t.given_up) == given_up:
+            return True
+        sched_yield()
 
 
 cdef inline int blocks_reserve(area_t *t, int64_t n) noexcept nogil:
@@ -433,7 +451,7 @@ cdef inline int blocks_reserve(area_t *t, int64_t n) noexcept nogil:
     while True:
         promised = load64(&t.reserved)
         there = blocks_free(t)
-        if there < n:
+        if there < n and blocks_short(t, n):
             return -ENOSPC
         if there - promised >= n and cas64(&t.reserved, promised, promised + n):
             return 0
@@ -459,19 +477,22 @@ cdef inline int64_t take_some(area_t *t, int64_t n, uint32_t *out, bint runs, ui
     return m
 
 
-cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, bint runs, swap_stat_t *st) noexcept nogil:
-    """Take *n* blocks that were promised. Context: no cluster or list lock. Return: how many: fewer when slots took them first."""
+cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, bint runs, bint *broken, swap_stat_t *st) noexcept nogil:
+    """Take *n* blocks that were promised, with *runs* rather in long runs than in gaps. Context: no cluster or list lock. Return: how many; *broken* when slots took the others first."""
     cdef uint32_t spare = NO_RECORD
     cdef int64_t got = 0, m
     cdef int idle = 0
-    while got < n and idle < PATIENCE:
+    broken[0] = False
+    while got < n and idle < (PATIENCE if load64(&t.leaving) == 0 else SHRINKING):
         m = take_some(t, n - got, out + got, runs, &spare, st)
         if m:
+            add64(&t.gathering, m)
             taken_add(t, m, out[got])
             add64(&t.reserved, -m)
             got, idle = got + m, 0
             continue
-        if blocks_free(t) < n - got:
+        if blocks_free(t) < n - got and blocks_left(t, blocks_of_settled(t)) < n - got:
+            broken[0] = True
             break
         idle += 1
         sched_yield()
@@ -481,17 +502,25 @@ cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, bint runs
     return got
 
 
-cdef inline int blocks_take(area_t *t, int64_t n, uint32_t *out, bint runs, swap_stat_t *st) noexcept nogil:
-    """Take *n* blocks, ascending, or none; *runs*, rather in long runs than in gaps. Context: no cluster or list lock. Return: 0 or -ENOSPC."""
+cdef inline int blocks_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st) noexcept nogil:
+    """Take *n* blocks, ascending, or none. Context: no cluster or list lock. Return: 0 or -ENOSPC."""
     cdef int64_t got
-    if blocks_reserve(t, n):
-        return -ENOSPC
-    got = take_reserved(t, n, out, runs, st)
-    if got < n:
+    cdef int tries = BROKEN
+    cdef bint broken = True
+    while broken and tries:
+        tries -= 1
+        if blocks_reserve(t, n):
+            return -ENOSPC
+        got = take_reserved(t, n, out, False, &broken, st)
+        if got == n:
+            add64(&t.gathering, -n)
+            sort_locs(out, n)
+            return 0
+        # Slots were allocated in the blocks that were promised. Two such requests may each have what the other needs.
         blocks_home(t, out, got, False, st)
-        return -ENOSPC
-    sort_locs(out, n)
-    return 0
+        add64(&t.given_up, 1)
+        add64(&t.gathering, -got)
+    return -ENOSPC
 
 
 cdef inline int64_t extents_of(const uint32_t *locs, int64_t n) noexcept nogil:
@@ -516,7 +545,7 @@ cdef inline void give_block(area_t *t, uint32_t i, unsigned int off) noexcept no
         ci.nr_lent -= 1
     elif words[off] == SWP_TB_LENT:
         ci.nr_lent -= 1
-        if (<uint64_t>i << CLUSTER_SHIFT) + off >= blocks_end(t):
+        if ci.flags & FLAG_BEYOND and (<uint64_t>i << CLUSTER_SHIFT) + off >= blocks_end(t):
             store_relaxed(words + off, SWP_TB_BAD)
             return
         store_relaxed(words + off, 0)
@@ -691,17 +720,17 @@ cdef inline bint hold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil
         if bits.held or spare != NO_RECORD:
             break
         spin_unlock(&ci.lock)
-        spare = pool_get(&t.pool, BITMAPS)
+        spare = pool_get(&t.pool, HELD)
         if spare == NO_RECORD:
             return False
     if bits.held == 0:
         bits.held, spare = spare, NO_RECORD
-    bits = bits_at(&t.pool, bits.held)
+    bits = held_at(&t.pool, bits.held)
     bits.map[off >> 6] |= <uint64_t>1 << (off & 63)
     bits.nr += 1
     spin_unlock(&ci.lock)
     if spare != NO_RECORD:
-        pool_put(&t.pool, BITMAPS, spare, False)
+        pool_put(&t.pool, HELD, spare, False)
     add64(&t.held, 1)
     return True
 
@@ -719,7 +748,7 @@ cdef inline bint unhold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nog
     lock_cluster(ci, st)
     was = is_held(t, ci, off)
     if was:
-        bits = bits_at(&t.pool, bits_at(&t.pool, ci.bits).held)
+        bits = held_at(&t.pool, bits_at(&t.pool, ci.bits).held)
         bits.map[off >> 6] &= ~(<uint64_t>1 << (off & 63))
         bits.nr -= 1
         if bits.nr == 0:
@@ -727,7 +756,7 @@ cdef inline bint unhold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nog
             bits_at(&t.pool, ci.bits).held = 0
     spin_unlock(&ci.lock)
     if gone:
-        pool_put(&t.pool, BITMAPS, gone, False)
+        pool_put(&t.pool, HELD, gone, False)
     if was:
         add64(&t.held, -1)
     return was

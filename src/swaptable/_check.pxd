@@ -18,13 +18,14 @@ from swaptable._space cimport *
 cdef struct census_t:
     uint64_t kinds[8]
     uint64_t moved          # slots with a location
+    int64_t bad             # slots of the device that are never given out
     uint64_t lent           # free slots whose block is taken
     uint64_t beyond         # slots in use that a smaller device lost
     uint64_t beyond_clusters
     uint64_t touched_clusters
     uint64_t hole_clusters
     int64_t held            # blocks
-    uint64_t records[8]     # of each depot, named by a cluster
+    uint64_t records[DEPOTS]    # of each depot, named by a cluster
     sums_t sums
     int64_t bad_slot        # where a check failed, or -1
     const char *why
@@ -53,6 +54,7 @@ cdef inline int check_location(area_t *t, uint32_t i, unsigned int off, uint64_t
     s.sums.holes += 1 if own and (loc != 0 or zero) else 0
     s.moved += loc != 0
     s.lent += kind == KIND_LENT
+    s.bad += kind == KIND_BAD and <uint64_t>slot < t.blocks
     return 0
 
 
@@ -126,7 +128,7 @@ cdef inline int check_packed(area_t *t, uint32_t i, census_t *s) noexcept nogil:
 cdef inline int check_held(area_t *t, uint32_t i, census_t *s) noexcept nogil:
     """Held blocks are among those taken, and their record exists only while there are any."""
     cdef bits_t *bits = bits_at(&t.pool, t.clusters[i].bits)
-    cdef bits_t *held = bits_at(&t.pool, bits.held)
+    cdef bits_t *held = held_at(&t.pool, bits.held)
     cdef unsigned int k, n = 0
     for k in range(8 if bits.held else 0):
         n += <unsigned int>popcount64(held.map[k])
@@ -135,7 +137,7 @@ cdef inline int check_held(area_t *t, uint32_t i, census_t *s) noexcept nogil:
     if (n == 0) != (bits.held == 0) or (n and n != held.nr):
         return fail(s, <int64_t>i << CLUSTER_SHIFT, b"held blocks were miscounted")
     s.held += n
-    s.records[BITMAPS] += bits.held != 0
+    s.records[HELD] += bits.held != 0
     return 0
 
 
@@ -248,15 +250,15 @@ cdef inline int check_pool(area_t *t, census_t *s) noexcept nogil:
     cdef depot_t *d
     cdef int kind, side
     cdef uint32_t n
-    cdef uint64_t[8] limbo
+    cdef uint64_t[DEPOTS] limbo
     cdef uint32_t entry
     memset(limbo, 0, sizeof(limbo))
     for side in range(2):
         for n in range(t.pool.limbo[side].nr):
             entry = t.pool.limbo[side].stack[n]
-            kind = entry >> DEPOT_SHIFT & 7
+            kind = entry >> DEPOT_SHIFT & 31
             limbo[kind] += 1
-            if kind < PACKED and entry & <uint32_t>DIRTY == 0 and not_zero(&t.pool.depots[kind], kind, entry & ((1 << DEPOT_SHIFT) - 1), 0):
+            if is_clean(kind) and entry & <uint32_t>DIRTY == 0 and not_zero(&t.pool.depots[kind], kind, entry & ((1 << DEPOT_SHIFT) - 1), 0):
                 return fail(s, -2, b"a record in limbo is not clean")
     s.records[TABLES] -= t.pool.depots[MORE_TABLES].nr_live
     s.records[MORE_TABLES] = t.pool.depots[MORE_TABLES].nr_live
@@ -268,9 +270,14 @@ cdef inline int check_pool(area_t *t, census_t *s) noexcept nogil:
             return fail(s, -2, b"records of a depot were miscounted")
         if depot_lost(d, kind, limbo[kind]):
             return fail(s, -2, b"a record is lost")
-        if kind < PACKED and free_not_clean(d, kind):
+        if is_clean(kind) and free_not_clean(d, kind):
             return fail(s, -2, b"a free record is not clean, or the free ones were miscounted")
     return 0
+
+
+cdef inline bint is_clean(int kind) noexcept nogil:
+    """Are records of this depot zeros while nobody has them? Packed ones are written whole."""
+    return kind != PACKED and kind != UNIFORM
 
 
 cdef inline bint depot_lost(depot_t *d, int kind, uint64_t limbo) noexcept nogil:
@@ -320,7 +327,9 @@ cdef inline int check_area(area_t *t, census_t *s) noexcept nogil:
     have = sums_of(t)
     if have.own != s.sums.own or have.past != s.sums.past or have.holes != s.sums.holes or have.taken != s.sums.taken:
         return fail(s, -2, b"slots or blocks in use were miscounted")
-    if t.reserved or t.leaving or t.past_peak < t.past_fresh - t.past_free.nr:
+    if t.usable != <int64_t>t.blocks - s.bad:
+        return fail(s, -2, b"usable blocks were miscounted")
+    if t.reserved or t.gathering or t.leaving or t.past_peak < t.past_fresh - t.past_free.nr:
         return fail(s, -2, b"blocks are promised to nobody, or the peak past the end is too low")
     return check_pool(t, s)
 

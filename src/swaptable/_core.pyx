@@ -70,7 +70,7 @@ cdef int table_resolve(table_t *t, int64_t slot, int32_t *device, int64_t *block
 
 
 cdef int table_move(table_t *t, int64_t slot, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil:
-    return area_move(<area_t *>t, slot, old, new, st)
+    return area_move(<area_t *>t, slot, ANY_PIN, old, new, st)
 
 
 cdef int table_free(table_t *t, int64_t slot, int nr, swap_stat_t *st) noexcept nogil:
@@ -328,7 +328,7 @@ cdef int open_slots(slots, Py_buffer *view) except -1:
     array = np.asarray(slots)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise_errno(EINVAL, f"slots: expected a one-dimensional array of integers, not {array.dtype} with shape {array.shape}")
-    if array.size and array.dtype == np.uint64 and array.max() > MAX_SLOTS:
+    if array.size and array.dtype == np.uint64 and array.max() >> 63:
         raise_errno(EINVAL, f"slot {int(array.max())}: beyond every table")
     PyObject_GetBuffer(np.ascontiguousarray(array, np.int64), view, PyBUF_ND)
     return 0
@@ -337,8 +337,10 @@ cdef int open_slots(slots, Py_buffer *view) except -1:
 cdef uint64_t[::1] as_args(args, str name, Py_ssize_t n):
     cdef uint64_t[::1] view
     array = np.asarray(args)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or (array.size and array.min() < 0):
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise_errno(EINVAL, f"{name}: expected {n} integers that are not negative, not {array.dtype} with shape {array.shape}")
+    if array.size and array.min() < 0:
+        raise_errno(EINVAL, f"{name}: {int(array.min())}: expected 0 or more")
     view = np.array(array, dtype=np.uint64)
     if view.shape[0] != n:
         raise_errno(EINVAL, f"{name}: expected one for each of {n} elements, not {view.shape[0]}")
@@ -393,9 +395,9 @@ cdef Py_ssize_t count_arg(value) except -1:
 cdef int _full(SwapTable self, int order, bint contiguous) except -1:
     cdef area_t *t = area(self)
     if contiguous and t.own_blocks:
-        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {t.usable} blocks are free, "
-                    f"{t.past_fresh - t.past_free.nr} of {t.past_limit} clusters past the end are used")
-    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {t.usable} slots are used"
+        raise_errno(ENOSPC, f"no room at order {order}: {max(blocks_free(t), 0)} of {load64(&t.usable)} blocks are free, "
+                    f"{peek32(&t.past_fresh) - peek32(&t.past_free.nr)} of {peek32(&t.past_limit)} clusters past the end are used")
+    raise_errno(ENOSPC, f"no room at order {order}: {used_of(t)} of {load64(&t.usable)} slots are used"
                 + ("" if t.block or not order else ", and the device is no block device"))
 
 
@@ -423,7 +425,7 @@ cdef int _refuse(SwapTable self, int err, int op, int64_t slot, int nr, index) e
     """Raise for a run that was refused; the message says what its first unfit slot is."""
     cdef str what = f"{_OPS[op]} of slot {slot}" + (f" and the {nr - 1} after it" if nr > 1 else "")
     if not in_range(area(self), slot):
-        raise_errno(err, f"{what}: expected a slot from 0 to {area(self).slots - 1}", index)
+        raise_errno(err, f"{what}: expected a slot from 0 to {slots_end(area(self)) - 1}", index)
     if (slot & (CLUSTER_SLOTS - 1)) + nr > CLUSTER_SLOTS:
         raise_errno(err, f"{what}: the run crosses the end of its cluster of {CLUSTER_SLOTS}", index)
     words = [area_word(area(self), slot + i) for i in range(nr)]
@@ -484,7 +486,7 @@ cdef _old_words(slots, nr, out):
 cdef int64_t in_range_of(SwapTable self, value) except -1:
     cdef int64_t slot = integer(value, "slot")
     if not in_range(area(self), slot):
-        raise_errno(EINVAL, f"slot {slot}: expected 0 to {area(self).slots - 1}")
+        raise_errno(EINVAL, f"slot {slot}: expected 0 to {slots_end(area(self)) - 1}")
     return slot
 
 
@@ -509,8 +511,11 @@ def _pfns(pfns, Py_ssize_t n):
 def _locations(locs):
     """Locations as a contiguous uint32 array, checked."""
     array = np.asarray(locs)
-    if array.ndim != 1 or (array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 0xffffffff)):
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise_errno(EINVAL, f"locs: expected a one-dimensional array of 32-bit locations, not {array.dtype} with shape {array.shape}")
+    beyond = np.flatnonzero((array < 0) | (array > 0xffffffff))
+    if beyond.size:
+        raise_errno(EINVAL, f"location {int(array[beyond[0]])}: expected 0 to {0xffffffff}")
     return np.array(array, np.uint32)
 
 
@@ -524,7 +529,7 @@ cdef int _words(SwapTable self, Py_buffer *s, Py_buffer *o) except -1:
         with nogil:
             done = lookup(area(self), <const int64_t *>s.buf, <uint64_t *>o.buf, n)
     if done < n:
-        raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+        raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {slots_end(area(self)) - 1}", done)
     return 0
 
 
@@ -536,7 +541,7 @@ cdef uint32_t _loc(SwapTable self, int64_t slot) noexcept:
 
 cdef int _unmoved(SwapTable self, int err, int64_t slot, uint64_t old, uint64_t new, index) except -1:
     if not in_range(area(self), slot):
-        raise_errno(err, f"move of slot {slot} from {old} to {new}: expected a slot from 0 to {area(self).slots - 1}", index)
+        raise_errno(err, f"move of slot {slot} from {old} to {new}: expected a slot from 0 to {slots_end(area(self)) - 1}", index)
     state = self.entry(slot)
     reason = {
         ESTALE: f"its location is {state.location}", EBUSY: "its own block is lent or gone",
@@ -934,7 +939,7 @@ cdef class SwapTable:
         return area_word(area(self), in_range_of(self, slot))
 
     def __len__(self):
-        return area(self).slots
+        return slots_end(area(self))
 
     def __iter__(self):
         # Without it, iteration would ask for slot after slot, one call each.
@@ -984,7 +989,7 @@ cdef class SwapTable:
             with nogil:
                 done = lookup_locs(area(self), <const int64_t *>s.buf, &o[0], n)
             if done < n:
-                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {slots_end(area(self)) - 1}", done)
         finally:
             PyBuffer_Release(&s)
         return out
@@ -1022,7 +1027,7 @@ cdef class SwapTable:
             with nogil:
                 done = resolve(area(self), <const int64_t *>s.buf, &d[0], &b[0], n)
             if done < n:
-                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {area(self).slots - 1}", done)
+                raise_errno(EINVAL, f"slot {(<int64_t *>s.buf)[done]}: expected 0 to {slots_end(area(self)) - 1}", done)
         finally:
             PyBuffer_Release(&s)
         return devices, blocks
@@ -1052,7 +1057,7 @@ cdef class SwapTable:
         """
         cdef int64_t at = in_range_of(self, slot)
         cdef uint32_t old = _field("old_loc", old_loc, 0xffffffff), new = _field("new_loc", new_loc, 0xffffffff)
-        cdef int err = area_move(area(self), at, old, new, &self.stat)
+        cdef int err = area_move(area(self), at, ANY_PIN, old, new, &self.stat)
         if err:
             _unmoved(self, err, at, old, new, None)
 
@@ -1073,7 +1078,7 @@ cdef class SwapTable:
                 while k < n and err == 0:
                     err = -EINVAL
                     if in_range(area(self), (<int64_t *>view.buf)[k]) and (olds[k] | news[k]) >> 32 == 0:
-                        err = area_move(area(self), (<int64_t *>view.buf)[k], <uint32_t>olds[k], <uint32_t>news[k], &st)
+                        err = area_move(area(self), (<int64_t *>view.buf)[k], ANY_PIN, <uint32_t>olds[k], <uint32_t>news[k], &st)
                     k += err == 0
             add_stat(&self.stat, &st)
             if err:
@@ -1177,13 +1182,13 @@ cdef class SwapTable:
     @property
     def past_limit(self):
         """The most clusters that may exist past the end; by default 2**23. Fewer than exist now destroys none."""
-        return area(self).past_limit
+        return peek32(&area(self).past_limit)
 
     @past_limit.setter
     def past_limit(self, limit):
         cdef uint32_t most = _field("past_limit", limit, PAST_MAX)
         spin_lock(&area(self).list_lock)
-        area(self).past_limit = most
+        poke32(&area(self).past_limit, most)
         spin_unlock(&area(self).list_lock)
 
     @property
@@ -1214,7 +1219,9 @@ cdef class SwapTable:
         ------
         SlotBusyError
             Blocks are left in the way: pinned by somebody else, held, waiting for their discard, or without room
-            elsewhere; the message says how many. The size is as it was; what was moved stays moved.
+            elsewhere; the message says how many. So it is while a discard of them is under way, or a search asks an
+            owner for slots there: callbacks of both cannot take away what they are called for. The size is as it was;
+            what was moved stays moved.
 
         Notes
         -----
@@ -1224,9 +1231,9 @@ cdef class SwapTable:
             raise_errno(EINVAL, f"slots {slots}: a table without a size grows and shrinks as it is used")
         size = _positive("slots", slots, MAX_SLOTS)
         with self._alone():
-            if size < area(self).blocks:
+            if size < blocks_end(area(self)):
                 moves.shrink(self, size, mover, _field("pfn", pfn, PFN_MAX))
-            elif size > area(self).blocks:
+            elif size > blocks_end(area(self)):
                 self._grow(size)
 
     def evacuate(self, move):
@@ -1303,7 +1310,7 @@ cdef class SwapTable:
     @property
     def blocks(self):
         """Blocks of the device, header and bad ones too; 0 of a ghost."""
-        return area(self).blocks if area(self).own_blocks else 0
+        return blocks_end(area(self)) if area(self).own_blocks else 0
 
     def _grow(self, uint64_t blocks):
         """Have more blocks, but for the bad ones."""
@@ -1319,14 +1326,16 @@ cdef class SwapTable:
 
     def _fence(self, uint64_t blocks):
         """Give nobody a block from *blocks* on."""
+        cdef int64_t[::1] bad = self.bad
         cdef swap_stat_t st
         cdef int err
         memset(&st, 0, sizeof(st))
         with nogil:
-            err = fence(area(self), blocks, &st)
+            err = fence(area(self), blocks, &bad[0] if bad.shape[0] else NULL, bad.shape[0], &st)
         add_stat(&self.stat, &st)
         if err:
-            raise_errno(err, f"blocks {blocks}: no memory for tables")
+            raise_errno(err, f"slots {blocks}: " + ("no memory for tables" if err == -ENOMEM else
+                        "a search asks an owner for slots from there on, or a discard of them is under way"))
 
     def _fenced(self, uint64_t was):
         """The device has no blocks from its size to *was* any more."""
@@ -1367,7 +1376,7 @@ cdef class SwapTable:
 
     def _block_map(self):
         """What each block is, by whole clusters: uint8, see BLOCK_* of _resize.pxd."""
-        cdef uint32_t end = (area(self).blocks + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT
+        cdef uint32_t end = (blocks_end(area(self)) + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT
         cdef uint8_t[::1] view
         cdef swap_stat_t st
         array = np.empty(<size_t>end << CLUSTER_SHIFT, np.uint8)
@@ -1420,11 +1429,12 @@ cdef class SwapTable:
         add_stat(&self.stat, &st)
         return array.view(bool) if area(self).own_blocks else np.zeros(b.shape[0], bool)
 
-    def move_each(self, slots, olds, news):
-        """`move` for each slot on its own; bool, which were moved. A slot that is not what it was is left alone."""
+    def move_each(self, slots, olds, news, pfn=None):
+        """`move` for each slot on its own; bool, which were moved. A slot that is not what it was, or not cached under *pfn*, is left alone."""
         cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef const uint32_t[::1] o = _each(olds, s.shape[0], np.uint32, "old_locs")
         cdef const uint32_t[::1] n = _each(news, s.shape[0], np.uint32, "new_locs")
+        cdef uint64_t pin = ANY_PIN if pfn is None else _field("pfn", pfn, PFN_MAX)
         cdef uint8_t[::1] ok
         cdef Py_ssize_t k
         cdef swap_stat_t st
@@ -1433,9 +1443,23 @@ cdef class SwapTable:
         memset(&st, 0, sizeof(st))
         with nogil:
             for k in range(s.shape[0]):
-                ok[k] = area_move(area(self), s[k], o[k], n[k], &st) == 0
+                ok[k] = area_move(area(self), s[k], pin, o[k], n[k], &st) == 0
         add_stat(&self.stat, &st)
         return moved.view(bool)
+
+    def _look(self, slots):
+        """(words, locations) of *slots*; 0 and 0 of one that the table has not, or has no more."""
+        cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef uint64_t[::1] w
+        cdef uint32_t[::1] l
+        cdef Py_ssize_t k
+        words, locs = np.zeros(s.shape[0], np.uint64), np.zeros(s.shape[0], np.uint32)
+        w, l = words, locs
+        with nogil:
+            for k in range(s.shape[0]):
+                w[k] = area_word(area(self), s[k])
+                lookup_locs(area(self), &s[k], &l[k], 1)
+        return words, locs
 
     def pin_many(self, slots, pfns):
         """Put swapped-out slots into the swap cache, those that can be.
@@ -1538,7 +1562,6 @@ cdef class SwapTable:
         cdef const uint64_t[::1] f = _pfns(pfns, s.shape[0])
         cdef const uint64_t[::1] w = _each(shadows, s.shape[0], np.uint64, "shadows")
         cdef uint64_t[::1] old
-        cdef uint64_t now
         cdef Py_ssize_t k
         cdef swap_stat_t st
         words = np.zeros(s.shape[0], np.uint64)
@@ -1548,10 +1571,8 @@ cdef class SwapTable:
             for k in range(s.shape[0]):
                 if k + AHEAD_WRITE < s.shape[0]:
                     prefetch_slot(area(self), s[k + AHEAD_WRITE])
-                now = area_word(area(self), s[k])
-                if swp_tb_is_folio(now) and swp_tb_pfn(now) == f[k]:
-                    if update_one(area(self), OP_CACHE_DEL, s[k], 1, w[k], &old[k], &st):
-                        old[k] = 0
+                if unpin_one(area(self), s[k], w[k], f[k], &old[k], &st):
+                    old[k] = 0
         add_stat(&self.stat, &st)
         return words
 
@@ -1588,7 +1609,7 @@ cdef class SwapTable:
         cdef area_t *t = area(self)
         cdef compacted_t done
         cdef swap_stat_t st
-        cdef uint32_t end = t.nr_clusters
+        cdef uint32_t end = peek32(&t.nr_clusters)
         memset(&done, 0, sizeof(done))
         memset(&st, 0, sizeof(st))
         clock = 0 if now is None else _field("now", now, SHADOW_MAX)
@@ -1686,7 +1707,7 @@ cdef class SwapTable:
             count_kinds(t, &s)
             listed = area_lists(t, &lists)
             sums = sums_of(t)
-        size = t.blocks if not t.grows else listed * CLUSTER_SLOTS
+        size = blocks_end(t) if not t.grows else listed * CLUSTER_SLOTS
         usable = load64(&t.usable) if not t.grows else size - s.kinds[KIND_BAD]
         # A batch that frees tells the device once it is done: until then others may have taken the same slots again.
         own = min(<int64_t>(sums.own - s.beyond), usable)
@@ -1696,7 +1717,7 @@ cdef class SwapTable:
             "cached": s.kinds[KIND_FOLIO], "swapped": s.kinds[KIND_SHADOW], "lent": s.lent, "moved": s.moved,
             "bad": size - usable if not t.grows else s.kinds[KIND_BAD],
             "clusters": {
-                "untouched": 0 if t.grows else t.nr_clusters + s.beyond_clusters - listed,
+                "untouched": 0 if t.grows else peek32(&t.nr_clusters) + s.beyond_clusters - listed,
                 "free": lists.free, "discard": lists.discard, "full": lists.full, "receive": lists.receive,
                 "packed": packed_clusters(t),
                 "nonfull": list(lists.nonfull), "frag": list(lists.frag),
@@ -1760,7 +1781,7 @@ cdef class SwapTable:
         return area(self).cpus
 
     def __repr__(self):
-        size = "None" if area(self).grows else str(area(self).blocks)
+        size = "None" if area(self).grows else str(blocks_end(area(self)))
         return f"SwapTable(slots={size}, used={used_of(area(self))}, cpus={area(self).cpus})"
 
 
@@ -1813,6 +1834,8 @@ cdef class BlockSpace:
     cdef int admit(self, SwapTable table) except -1:
         """Make a new table a member."""
         cdef int err
+        if len(self.tables) == MEMBERS:
+            raise_errno(ENOSPC, f"{table!r}: the space has {MEMBERS} tables already, and has numbers for no more")
         add32(&self.s.refs, 1)
         err = area_join(area(table), self.s)
         if err:
@@ -1877,11 +1900,21 @@ cdef class BlockSpace:
         blocks : ndarray of int64, shape (n,)
             Ascending.
 
+        Raises
+        ------
+        SwapValueError
+            A table of another space, or a range that is not on the device.
+
         Notes
         -----
         Runtime: reads every location of the space, 4 bytes each.
         """
-        return scan_owners(area(table), integer(first, "first"), area(table).slots if end is None else integer(end, "end"))
+        cdef int64_t most = table.blocks, begin = integer(first, "first"), stop = most if end is None else integer(end, "end")
+        if table.space is not self:
+            raise_errno(EINVAL, f"{table!r}: expected a table of {self!r}")
+        if not 0 <= begin <= stop <= most:
+            raise_errno(EINVAL, f"blocks {begin} to {stop}: expected a range within 0 to {most}")
+        return scan_owners(area(table), begin, stop)
 
     def memory(self):
         """Bytes of the space itself."""

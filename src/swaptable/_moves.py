@@ -63,7 +63,11 @@ def relocate(
     done = np.zeros(len(slots), bool)
     for first in range(0, len(slots), BATCH):
         part = slice(first, first + BATCH)
-        done[part] = _relocate(table, slots[part], at[part], to[part], mover, pfn)
+        try:
+            done[part] = _relocate(table, slots[part], at[part], to[part], mover, pfn)
+        except BaseException:  # the mover's: nobody else knows of the blocks that later batches were to have
+            table.block_free(to[first + BATCH :])
+            raise
     return done
 
 
@@ -73,15 +77,15 @@ def _relocate(table: Any, slots: Any, at: Any, to: Any, mover: Mover | None, pfn
     try:
         # A slot that was freed and taken again may be pinned too: what it is now is what counts.
         zero = words >> np.uint64(59) & np.uint64(1) == 1
-        wanted = pinned & ~zero & (table.locs(slots) == at)
+        wanted = pinned & ~zero & (table._look(slots)[1] == at)
         own = at[wanted] == 0
         src = np.where(own, table.block_locs(np.where(own, slots[wanted], 0)), at[wanted])
         if mover is not None and len(src):
             mover(src.astype(np.uint32), to[wanted])
-        moved[wanted] = table.move_each(slots[wanted], at[wanted], to[wanted])
+        moved[wanted] = table.move_each(slots[wanted], at[wanted], to[wanted], pfn)
     finally:
-        table.block_free(np.concatenate([to[~moved], at[moved & (at != 0)]]))
         table.unpin_many(slots[pinned], pfn, words[pinned] >> np.uint64(1) & SHADOW_MAX)
+        table.block_free(np.concatenate([to[~moved], at[moved & (at != 0)]]))
     return moved
 
 
@@ -93,8 +97,11 @@ def _groups(table: Any, members: np.ndarray) -> Any:
 
 
 def _cold(table: Any, slots: np.ndarray) -> np.ndarray:
-    """Which slots are swapped out now: no block is taken for the others, which on a device that discards would wait."""
-    return table.words(slots) & np.uint64(1) == 1
+    """Which slots are swapped out now: no block is taken for the others, which on a device that discards would wait.
+
+    Their table may have lost some since they were found: it can be another one, whose size changes too.
+    """
+    return table._look(slots)[0] & np.uint64(1) == 1
 
 
 # ---- a smaller device

@@ -19,6 +19,9 @@ from swaptable._update cimport *
 cdef enum:
     FRONTS = 2048           # units of slots of a table: its own and those past the end
 
+cdef extern from *:
+    const uint64_t ANY_PIN "UINT64_MAX"
+
 
 # ---- owners: which slot a block serves, 4 bytes a block, only where a device keeps them
 
@@ -36,14 +39,14 @@ cdef inline uint32_t front_of(area_t *t, int64_t slot) noexcept nogil:
         free(map)
     if load_ptr(&t.fronts) == NULL:
         return 0
-    if t.fronts[index] == 0:
+    if load16(&t.fronts[index]) == 0:
         spin_lock(&t.devices_lock)      # once in 2^22 slots
         if t.fronts[index] == 0:
-            t.fronts[index] = <uint16_t>take_unit(t.space, t.space.fronts, &t.space.next_front, t.member, index)
+            store16(&t.fronts[index], <uint16_t>take_unit(t.space, t.space.fronts, &t.space.next_front, t.member, index))
         spin_unlock(&t.devices_lock)
-    if t.fronts[index] == 0:
+    if load16(&t.fronts[index]) == 0:
         return 0
-    return <uint32_t>t.fronts[index] << UNIT_SHIFT | <uint32_t>(slot & (UNIT_BLOCKS - 1))
+    return <uint32_t>load16(&t.fronts[index]) << UNIT_SHIFT | <uint32_t>(slot & (UNIT_BLOCKS - 1))
 
 
 cdef inline int64_t slot_of(space_t *s, uint32_t front, int *member) noexcept nogil:
@@ -126,7 +129,7 @@ cdef inline int64_t owners_among(
     cdef int64_t begin = at
     while i != NO_CLUSTER:
         epoch = epoch_enter(&from_.pool.readers)
-        nr = peek32(&from_.clusters[i].locs)
+        nr = load32_acquire(&from_.clusters[i].locs)
         for off in range(CLUSTER_SLOTS if nr else 0):
             loc = peek32(&half_at(&from_.pool, LOCATIONS, nr)[off])
             if loc and block_of(t, loc, &block) == t and first <= <int64_t>block < end:
@@ -220,7 +223,7 @@ cdef inline int64_t past_run(area_t *t, int order, uint64_t word, const uint32_t
         at = past_scan(t, i, order, word, st)
         if at >= 0:
             if ci.locs == 0:
-                poke32(&ci.locs, spare)
+                store32_release(&ci.locs, spare)        # its zeros are there for whoever sees it
                 spare = NO_RECORD
             for k in range(1u << order):
                 poke32(&locs_of(t, ci)[at + k], locs[k])
@@ -241,7 +244,7 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
     cdef int64_t slot, k, nr = <int64_t>1 << r.order
     cdef uint64_t word = r.word if r.pfns == NULL else r.word | (r.pfns[r.done] << 2)
     cdef sums_t sums
-    if not t.own_blocks or blocks_take(t, nr, locs, False, st):
+    if not t.own_blocks or blocks_take(t, nr, locs, st):
         return False
     slot = past_run(t, r.order, word, locs, st)
     if slot < 0:
@@ -267,20 +270,24 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
 
 cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, bint runs, swap_stat_t *st) noexcept nogil:
     """Take up to *n* blocks for whoever will locate slots there; ascending. Return: how many."""
-    cdef int64_t part, k, got = 0
+    cdef int64_t part, took, k, got = 0
     cdef uint64_t block
+    cdef bint broken
     while got < n:
         part = min(n - got, <int64_t>1 << 16, max(blocks_free(t), <int64_t>1))
-        if blocks_take(t, part, out + got, runs, st):
+        if blocks_reserve(t, part):
             break
-        for k in range(part):
+        took = take_reserved(t, part, out + got, runs, &broken, st)   # fewer where others were first: they are welcome
+        add64(&t.gathering, -took)
+        for k in range(took):
             block_of(t, out[got + k], &block)
             if not hold(t, block, st):
-                blocks_home(t, out + got + k, part - k, False, st)
-                n = got + k
-                part = k
+                blocks_home(t, out + got + k, took - k, False, st)
+                took = k
                 break
-        got += part
+        got += took
+        if took < part:
+            break
     sort_locs(out, got)
     return got
 
@@ -299,7 +306,8 @@ cdef inline int area_give(area_t *any, const uint32_t *locs, int64_t n, int64_t 
     return 0
 
 
-cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new, uint32_t *spare, tally_t *y, swap_stat_t *st) noexcept nogil:
+cdef inline int move_locked(area_t *t, int64_t slot, uint64_t pin, uint32_t old, uint32_t new, uint32_t *spare, tally_t *y,
+                            swap_stat_t *st) noexcept nogil:
     """Change a slot's location. Context: cluster lock. Return: 0 or -errno."""
     cdef uint32_t i = <uint32_t>(slot >> CLUSTER_SHIFT)
     cdef unsigned int off = slot & (CLUSTER_SLOTS - 1)
@@ -308,6 +316,8 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new,
     cdef uint64_t word
     if words == NULL or is_packed(words) or not swp_tb_is_folio(words[off]):
         return -ENOENT if words == NULL or is_packed(words) or swp_tb_counts(words[off]) or words[off] == 0 else -EINVAL
+    if pin != ANY_PIN and swp_tb_pfn(words[off]) != pin:
+        return -ENOENT
     if (locs_of(t, ci)[off] if ci.locs else 0) != old:
         return -ESTALE
     if new == 0 and old and has_own(t, i) and not has_place(t, i, off):
@@ -315,7 +325,7 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new,
     if new == old:
         return 0
     if new and ci.locs == 0:
-        poke32(&ci.locs, spare[0])
+        store32_release(&ci.locs, spare[0])     # readers without locks see a record of zeros, at the least
         spare[0] = NO_RECORD
     word = words[off]
     if swp_tb_zero(word):               # it gets data: the location comes first, for readers without locks
@@ -330,8 +340,8 @@ cdef inline int move_locked(area_t *t, int64_t slot, uint32_t old, uint32_t new,
     return 0
 
 
-cdef inline int area_move(area_t *t, int64_t slot, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil:
-    """Compare and set the location of a slot in the swap cache: a FOLIO word is the pin.
+cdef inline int area_move(area_t *t, int64_t slot, uint64_t pin, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil:
+    """Compare and set the location of a slot in the swap cache: a FOLIO word is the pin, that of folio *pin* if it is named.
 
     Context: no locks; the block of *new* was taken for this, that of *old* is the caller's to give back then.
     Return: 0; -ESTALE when the location is not *old*, -ENOENT when the slot is not in the cache, -EBUSY when its own
@@ -358,7 +368,7 @@ cdef inline int area_move(area_t *t, int64_t slot, uint32_t old, uint32_t new, s
                 break
         lock_cluster(&t.clusters[slot >> CLUSTER_SHIFT], st)
         if not new or spare != NO_RECORD or t.clusters[slot >> CLUSTER_SHIFT].locs:
-            err = move_locked(t, slot, old, new, &spare, &y, st)
+            err = move_locked(t, slot, pin, old, new, &spare, &y, st)
         spin_unlock(&t.clusters[slot >> CLUSTER_SHIFT].lock)
     tally_settle(t, &y, st)
     if spare != NO_RECORD:

@@ -50,7 +50,7 @@ cdef extern from *:
     /* What each depot holds, and how: bytes of a record, records of a granule (what goes back to the system at
        once, whole pages), bytes of a granule. */
     typedef struct { uint32_t bytes, per, granule; } shape_t;
-    static const shape_t SHAPES[8] = {
+    static const shape_t SHAPES[9] = {
         {4096, 1, 4096 * SPREAD},               /* TABLES */
         {4096, 1, 4096 * SPREAD},               /* MORE_TABLES */
         {2048, 2, 4096 * SPREAD},               /* LOCATIONS */
@@ -59,6 +59,7 @@ cdef extern from *:
         {72, BITS_PER, 4096 * SPREAD},          /* BITMAPS */
         {1568, 41, 65536 * SPREAD},             /* PACKED */
         {544, 120, 65536 * SPREAD},             /* UNIFORM */
+        {72, BITS_PER, 4096 * SPREAD},          /* HELD */
     };
     #endif
     """
@@ -77,7 +78,7 @@ cdef extern from *:
     int sched_yield() noexcept nogil
     ctypedef struct shape_t:
         uint32_t bytes, per, granule
-    const shape_t SHAPES[8]
+    const shape_t SHAPES[9]
 
 cdef enum:
     NO_RECORD = 0xffffffff
@@ -95,11 +96,12 @@ cdef enum:
     BITMAPS = 5             # a bit per block of a cluster
     PACKED = 6              # words of a cold cluster, 3 bytes a slot
     UNIFORM = 7             # the same, 1 byte a slot
-    DEPOTS = 8
-    DEPOT_SHIFT = 28        # an entry of limbo: record, depot, and whether the record must be wiped
+    HELD = 8                # blocks taken that are nobody's location yet: apart, since they come and go at once
+    DEPOTS = 9
+    DEPOT_SHIFT = 26        # an entry of limbo: record, depot, and whether the record must be wiped
     DIRTY = 1 << 31
 
-cdef struct bits_t:         # of BITMAPS
+cdef struct bits_t:         # of BITMAPS and HELD
     uint64_t map[8]         # a bit for each block of a cluster
     uint32_t held           # where these are the blocks taken: the record of those that are nobody's location yet, or 0
     uint32_t nr             # where they are blocks held: how many
@@ -135,7 +137,7 @@ cdef struct epoch_t:
 cdef struct pool_t:
     epoch_t readers
     uint8_t lock
-    depot_t depots[8]
+    depot_t depots[DEPOTS]
     limbo_t limbo[2]
     uint64_t limbo_bytes
 
@@ -170,6 +172,10 @@ cdef inline uint32_t *half_at(pool_t *p, int kind, uint32_t nr) noexcept nogil:
 
 cdef inline bits_t *bits_at(pool_t *p, uint32_t nr) noexcept nogil:
     return <bits_t *>(p.depots[BITMAPS].base + (nr // BITS_PER) * (4096 * SPREAD) + (nr % BITS_PER) * BITS_STRIDE)
+
+
+cdef inline bits_t *held_at(pool_t *p, uint32_t nr) noexcept nogil:
+    return <bits_t *>record_at(&p.depots[HELD], HELD, nr)
 
 
 cdef inline int depot_open(pool_t *p, int kind, uint64_t records) noexcept nogil:
@@ -236,7 +242,7 @@ cdef inline bint pool_advance_locked(pool_t *p) noexcept nogil:
     while old.nr:
         old.nr -= 1
         entry = old.stack[old.nr]
-        kind, nr = <int>(entry >> DEPOT_SHIFT & 7), entry & ((1 << DEPOT_SHIFT) - 1)
+        kind, nr = <int>(entry >> DEPOT_SHIFT & 31), entry & ((1 << DEPOT_SHIFT) - 1)
         if entry & <uint32_t>DIRTY:
             memset(record_at(&p.depots[kind], kind, nr), 0, SHAPES[kind].bytes)
         p.limbo_bytes -= SPREAD * SHAPES[kind].bytes

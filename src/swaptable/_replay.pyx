@@ -15,7 +15,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from swaptable._atomic cimport likely, prefetch_read, prefetch_write
-from swaptable.designs._design cimport Design, design_ops_t
+from swaptable.designs._design cimport Design, design_ops_t, place_t
 
 from swaptable.errors import CheckError, raise_errno
 
@@ -111,6 +111,7 @@ ctypedef struct machine_t:
     uint64_t age            # workingset's nonresident_age
     uint64_t bytes_peak
     uint64_t used_at_peak
+    uint64_t wasted_peak
     vmstat_t stat
     const char *err_op
     int err_no
@@ -197,6 +198,18 @@ cdef int swap_alloc(machine_t *m, uint32_t f, int order) noexcept nogil:
     return 0
 
 
+cdef int give_up(machine_t *m, uint32_t f, int nr) noexcept nogil:
+    """The page table entries of nr pages name their swap entries no longer."""
+    cdef uint64_t entry = m.page[f].entry
+    cdef int err
+    if m.ops.unmapped != NULL:
+        err = m.ops.unmapped(m.d, entry, nr, f)
+        if err:
+            return fail(m, "unmapped", err, entry)
+    err = m.ops.put(m.d, entry, nr)
+    return fail(m, "put", err, entry) if err else 0
+
+
 cdef int unmap(machine_t *m, uint32_t f, int nr, bint dirty) noexcept nogil:
     """Each page table entry takes the swap entry, then the data goes out; -ENOSPC undoes it."""
     cdef uint64_t entry = m.page[f].entry
@@ -205,6 +218,10 @@ cdef int unmap(machine_t *m, uint32_t f, int nr, bint dirty) noexcept nogil:
         err = m.ops.dup(m.d, entry + i, 1)
         if err:
             return fail(m, "dup", err, entry + i)
+        if m.ops.mapped != NULL:
+            err = m.ops.mapped(m.d, entry + i, 1, f + i)
+            if err:
+                return fail(m, "mapped", err, entry + i)
     if not dirty:
         return 0
     err = m.ops.writeout(m.d, entry, nr)
@@ -213,8 +230,8 @@ cdef int unmap(machine_t *m, uint32_t f, int nr, bint dirty) noexcept nogil:
         return 0
     if err != -ENOSPC:
         return fail(m, "writeout", err, entry)
-    err = m.ops.put(m.d, entry, nr)
-    return fail(m, "put", err, entry) if err else -ENOSPC
+    err = give_up(m, f, nr)
+    return err if err else -ENOSPC
 
 
 cdef int forget(machine_t *m, uint32_t f, uint32_t nr) noexcept nogil:
@@ -325,6 +342,9 @@ cdef inline void sample(machine_t *m) noexcept nogil:
     if held > m.bytes_peak or (held == m.bytes_peak and used > m.used_at_peak):
         m.bytes_peak = held
         m.used_at_peak = used
+    if m.ops.wasted != NULL:
+        used = m.ops.wasted(m.d)
+        m.wasted_peak = used if used > m.wasted_peak else m.wasted_peak
 
 
 cdef int reclaim(machine_t *m, uint32_t nr) noexcept nogil:
@@ -382,7 +402,8 @@ cdef bint folio_is_out(machine_t *m, uint32_t h) noexcept nogil:
 
 
 cdef int swap_cache_prepare(machine_t *m, uint32_t p, uint32_t h, uint32_t nr) noexcept nogil:
-    """Look the entry up as a fault does, make room, put the new folio into the swap cache and read."""
+    """Look the entry up as a fault does, make room, put the new folio into the swap cache and read; 1: no copy stays."""
+    cdef place_t places[1 << MAX_ORDER]
     cdef int err
     if m.ops.cache_get(m.d, m.page[p].entry) >= 0:
         return fail(m, "cache_get", -EEXIST, m.page[p].entry)
@@ -394,7 +415,10 @@ cdef int swap_cache_prepare(machine_t *m, uint32_t p, uint32_t h, uint32_t nr) n
         return fail(m, "cache_add", err, m.page[h].entry)
     m.stat.pswpin += nr
     m.stat.swpin += nr > 1
-    return 0
+    if m.ops.read == NULL:
+        return 0
+    err = m.ops.read(m.d, m.page[h].entry, nr, places)
+    return fail(m, "read", err, m.page[h].entry) if err < 0 else err
 
 
 cdef int swap_in(machine_t *m, uint32_t p, uint32_t write) noexcept nogil:
@@ -403,18 +427,18 @@ cdef int swap_in(machine_t *m, uint32_t p, uint32_t write) noexcept nogil:
     cdef bint whole = m.large_swapin and m.nr > 1 and folio_is_out(m, h)
     cdef uint32_t nr = m.nr if whole else 1
     cdef bint recent
-    cdef int err
+    cdef int err, gone
     h = h if whole else p
-    err = swap_cache_prepare(m, p, h, nr)
-    if err:
-        return err
+    gone = swap_cache_prepare(m, p, h, nr)
+    if gone < 0:
+        return gone
     m.stat.pgmajfault += 1
     m.stat.workingset_refault += nr
     recent = <uint32_t>(<uint32_t>m.age - m.page[p].evicted) <= m.active.pages
-    err = m.ops.put(m.d, m.page[h].entry, nr)
+    err = give_up(m, h, nr)
     if err:
-        return fail(m, "put", err, m.page[h].entry)
-    memset(&m.st[h], PRESENT, nr)
+        return err
+    memset(&m.st[h], PRESENT | (DIRTY if gone else 0), nr)      # an exclusive load: the only copy is in memory now
     if whole:
         m.st[h] |= LARGE
     m.st[p] |= YOUNG | (write << 2)
@@ -637,11 +661,12 @@ cdef class Machine:
     @property
     def counters(self):
         """dict: the design's own counters so far."""
-        return self.design.counters[0]
+        # By its Python name: the C structure has some that are the design's alone.
+        return getattr(self.design, "counters")  # noqa: B009
 
     @property
     def metadata(self):
-        """dict: the design's bytes at the start, at their peak and now, and the blocks in use at the peak and now."""
+        """dict: the design's bytes at the start, at their peak and now, blocks in use at the peak and now, and wasted ones."""
         sample(&self.m)
         return {
             "bytes_start": self.bytes_start,
@@ -649,6 +674,8 @@ cdef class Machine:
             "bytes_final": self.m.ops.bytes(self.m.d),
             "used_at_peak": self.m.used_at_peak,
             "used_final": self.m.ops.used(self.m.d),
+            "wasted_peak": self.m.wasted_peak,
+            "wasted_final": self.m.ops.wasted(self.m.d) if self.m.ops.wasted != NULL else 0,
         }
 
     @property

@@ -106,31 +106,44 @@ cdef inline void untouch_map_locked(area_t *t) noexcept nogil:
     poke32(&t.touched_map, t.touched_map & 15)
 
 
+cdef inline int64_t good_between(uint64_t first, uint64_t end, const int64_t *bad, int64_t nr_bad) noexcept nogil:
+    """How many blocks from *first* to *end* are not bad."""
+    cdef int64_t k, n = <int64_t>(end - first)
+    for k in range(nr_bad):
+        n -= first <= <uint64_t>bad[k] < end
+    return n
+
+
 # ---- fewer blocks: the slots that are in use stay, with their data elsewhere
 
-cdef struct fence_t:        # what a resize found in the part of the device that goes
-    int64_t blocks          # that are not bad
-    int64_t leaving         # of them, with somebody's data
+cdef inline int lock_settled(area_t *t, uint32_t i, bint table, swap_stat_t *st) noexcept nogil:
+    """Lock a cluster that nobody is about to use; with *table*, it has words.
 
-
-cdef inline cluster_t *lock_settled(area_t *t, uint32_t i, bint table, swap_stat_t *st) noexcept nogil:
-    """Lock a cluster that nobody is about to use; with *table*, it has words. NULL when there is no memory for them."""
+    Return: 0, locked; -ENOMEM; -EBUSY when somebody keeps it: who asks an owner for its slots, or discards it, may have
+    called us.
+    """
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *spare = NULL
-    while True:
+    cdef int tries = PATIENCE
+    while tries:
         lock_cluster(ci, st)
         if ci.list != LIST_NONE and not is_packed(t.tables[i]) and (not table or t.tables[i] != NULL or spare != NULL):
             break
         spin_unlock(&ci.lock)
         if ci.list == LIST_NONE:
+            tries -= 1
             sched_yield()
         elif is_packed(<uint64_t *>load_ptr(&t.tables[i])):
             if expand(t, i, st):
-                return NULL
+                return -ENOMEM
         elif spare == NULL:
             spare = pool_get_table(&t.pool, i >= t.first_clusters)
             if spare == NULL:
-                return NULL
+                return -ENOMEM
+    if tries == 0:
+        if spare != NULL:
+            pool_put_table(&t.pool, spare, False)
+        return -EBUSY
     if table and t.tables[i] == NULL:
         give_table(t, i, spare, st)
         spare = NULL
@@ -138,7 +151,7 @@ cdef inline cluster_t *lock_settled(area_t *t, uint32_t i, bint table, swap_stat
         spin_unlock(&ci.lock)
         pool_put_table(&t.pool, spare, False)
         return lock_settled(t, i, table, st)
-    return ci
+    return 0
 
 
 cdef inline void give_table(area_t *t, uint32_t i, uint64_t *table, swap_stat_t *st) noexcept nogil:
@@ -160,44 +173,43 @@ cdef inline void give_table(area_t *t, uint32_t i, uint64_t *table, swap_stat_t 
     cluster_move(t, i, LIST_FULL if ci.count == CLUSTER_SLOTS else LIST_NONFULL, 0, st)
 
 
-cdef inline void fence_slot(area_t *t, uint32_t i, unsigned int off, fence_t *f) noexcept nogil:
-    """A block leaves the device: a free slot goes, one in use stays. Context: cluster lock."""
+cdef inline int64_t fence_slot(area_t *t, uint32_t i, unsigned int off) noexcept nogil:
+    """A block leaves the device: a free slot goes, one in use stays. Context: cluster lock. Return: 1 if it has somebody's data."""
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *words = t.tables[i]
     cdef uint64_t word = words[off]
     if word == SWP_TB_BAD:
-        return
-    f.blocks += 1
+        return 0
     if word == 0:
         store_relaxed(words + off, SWP_TB_BAD)
         line_changed(ci, words, off)
         ci.count += 1
-    elif is_taken(t, ci, off) or (word != SWP_TB_LENT and not swp_tb_zero(word) and not (ci.nr_loc and locs_of(t, ci)[off])):
-        f.leaving += 1
+        return 0
+    return is_taken(t, ci, off) or (word != SWP_TB_LENT and not swp_tb_zero(word) and not (ci.nr_loc and locs_of(t, ci)[off]))
 
 
-cdef inline int fence_cluster(area_t *t, uint32_t i, uint64_t end, uint64_t was, fence_t *f, swap_stat_t *st) noexcept nogil:
-    """Take the slots from block *end* to *was* off a cluster. Return: 0 or -ENOMEM."""
+cdef inline int fence_cluster(area_t *t, uint32_t i, uint64_t end, uint64_t was, int64_t *leaving, swap_stat_t *st) noexcept nogil:
+    """Take the slots from block *end* to *was* off a cluster; *leaving* of them have data. Return: 0, -EBUSY or -ENOMEM."""
     cdef uint64_t first = <uint64_t>i << CLUSTER_SHIFT
     cdef unsigned int off = <unsigned int>(end - first) if end > first else 0
-    cdef cluster_t *ci = lock_settled(t, i, False, st)
+    cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *table = NULL
     cdef bint waits
-    if ci == NULL:
-        return -ENOMEM
+    cdef int err = lock_settled(t, i, False, st)
+    if err:
+        return err
     waits = ci.list == LIST_DISCARD
     if t.tables[i] == NULL and ci.nr_taken == 0 and off == 0:
-        f.blocks += CLUSTER_SLOTS
         forget_cluster(t, i, st)
         spin_unlock(&ci.lock)
         return 0
     spin_unlock(&ci.lock)
-    ci = lock_settled(t, i, True, st)
-    if ci == NULL:
-        return -ENOMEM
+    err = lock_settled(t, i, True, st)
+    if err:
+        return err
     ci.flags |= FLAG_BEYOND
     for off in range(off, CLUSTER_SLOTS if was - first > CLUSTER_SLOTS else <unsigned int>(was - first)):
-        fence_slot(t, i, off, f)
+        leaving[0] += fence_slot(t, i, off)
     if ci.count == CLUSTER_SLOTS and ci.list != LIST_FULL:
         cluster_move(t, i, LIST_FULL, ci.order, st)
     holes_changed(t, i, st)
@@ -224,25 +236,27 @@ cdef inline void wait_for_discard(area_t *t, uint64_t first, uint64_t end, swap_
         give_device(t, blocks, n, True, st)
 
 
-cdef inline int fence(area_t *t, uint64_t end, swap_stat_t *st) noexcept nogil:
-    """Give no block from *end* on to anybody any more. Context: `resizing` is the caller's. Return: 0 or -ENOMEM (part is done)."""
+cdef inline int fence(area_t *t, uint64_t end, const int64_t *bad, int64_t nr_bad, swap_stat_t *st) noexcept nogil:
+    """Give no block from *end* on to anybody any more.
+
+    Context: `resizing` is the caller's. Return: 0; -EBUSY or -ENOMEM: part is done, and `grow` takes it back.
+    """
     cdef uint64_t was = t.blocks
     cdef uint32_t i
-    cdef fence_t f
+    cdef int64_t leaving = 0
     cdef int err = 0
-    memset(&f, 0, sizeof(f))
     lock_lists(t, st)
     store_relaxed(&t.blocks, end)
     poke32(&t.nr_clusters, <uint32_t>((end + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT))
     spin_unlock(&t.list_lock)
     for i in range(<uint32_t>(end >> CLUSTER_SHIFT), <uint32_t>((was + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT)):
-        if next_touched(t, i) != i and <uint64_t>i << CLUSTER_SHIFT >= end:
-            f.blocks += CLUSTER_SLOTS       # never used
-        else:
-            err = fence_cluster(t, i, end, was, &f, st) or err
+        if <uint64_t>i << CLUSTER_SHIFT < end or is_touched(t, i):
+            err = fence_cluster(t, i, end, was, &leaving, st)
+        if err:
+            break
     # The count of what leaves first: it makes up for what the smaller device seems to be short of.
-    add64(&t.leaving, f.leaving)
-    add64(&t.usable, -f.blocks)
+    add64(&t.leaving, leaving)
+    add64(&t.usable, -good_between(end, was, bad, nr_bad))
     after_count(t, 1)
     return err
 
@@ -377,7 +391,8 @@ cdef inline int grow_cluster(area_t *t, uint32_t i, uint64_t was, uint64_t end, 
         ci.count, ci.any_free, ci.all_free = CLUSTER_SLOTS, 0, 0
         cluster_move(t, i, LIST_FULL, 0, st)
         was = <uint64_t>i << CLUSTER_SHIFT
-    table = open_slots_of(t, i, was, end, bad, nr_bad, st)
+    # One that no fence came to, because it was kept, may be packed by now: all its slots are in use.
+    table = open_slots_of(t, i, was, end, bad, nr_bad, st) if is_table(t.tables[i]) else NULL
     spin_unlock(&ci.lock)
     if table != NULL:
         pool_put_table(&t.pool, table, False)
@@ -388,12 +403,9 @@ cdef inline int grow(area_t *t, uint64_t end, const int64_t *bad, int64_t nr_bad
     """Let the device have *end* blocks. Context: `resizing` is the caller's. Return: 0, -ENOSPC (no units), -ENOMEM (part is done)."""
     cdef uint64_t was = t.blocks
     cdef uint32_t i, first = <uint32_t>(was >> CLUSTER_SHIFT)
-    cdef int64_t k, more = <int64_t>(end - was)
     cdef int err = 0
     if t.space != NULL and extend_units(t.space, t.units, t.member, was, end):
         return -ENOSPC
-    for k in range(nr_bad):
-        more -= was <= <uint64_t>bad[k] < end
     # Slots before they can be found: tables of the clusters with bad ones, then the clusters that have none.
     store_relaxed(&t.blocks, end)
     for i in range(first, <uint32_t>((end + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT)):
@@ -403,7 +415,7 @@ cdef inline int grow(area_t *t, uint64_t end, const int64_t *bad, int64_t nr_bad
     poke32(&t.nr_clusters, <uint32_t>((end + CLUSTER_SLOTS - 1) >> CLUSTER_SHIFT))
     poke32(&t.fresh, min(t.fresh, first))
     spin_unlock(&t.list_lock)
-    add64(&t.usable, more)
+    add64(&t.usable, good_between(was, end, bad, nr_bad))
     after_count(t, -1)
     return err
 

@@ -17,7 +17,7 @@ cdef enum:
     AHEAD_WRITE = 16        # prefetch distance, in elements
 
 cdef enum:
-    OP_FREE, OP_DUP, OP_PUT, OP_CACHE_ADD, OP_CACHE_DEL, OP_WRITEOUT, OP_ZERO_SET, OP_ZERO_CLEAR, OP_RECLAIM
+    OP_FREE, OP_DUP, OP_PUT, OP_CACHE_ADD, OP_CACHE_DEL, OP_WRITEOUT, OP_ZERO_SET, OP_ZERO_CLEAR, OP_RECLAIM, OP_UNPIN
 
 cdef struct tally_t:        # what a batch changed, and what its cluster no longer needs
     sums_t sums
@@ -88,7 +88,7 @@ cdef inline uint64_t freed_word(area_t *t, uint32_t i, cluster_t *ci, unsigned i
     if is_taken(t, ci, off):
         ci.nr_lent += 1
         return SWP_TB_LENT
-    return 0 if (<uint64_t>i << CLUSTER_SHIFT) + off < blocks_end(t) else SWP_TB_BAD
+    return SWP_TB_BAD if ci.flags & FLAG_BEYOND and (<uint64_t>i << CLUSTER_SHIFT) + off >= blocks_end(t) else 0
 
 
 cdef inline void slot_clear(area_t *t, uint32_t i, uint64_t *words, unsigned int off, tally_t *y) noexcept nogil:
@@ -188,7 +188,7 @@ cdef inline int check_run(area_t *t, uint32_t i, const uint64_t *words, unsigned
             return -ENOENT
         elif op == OP_CACHE_ADD and swp_tb_is_folio(word):
             return -EEXIST
-        elif (op == OP_CACHE_DEL or op == OP_WRITEOUT) and not swp_tb_is_folio(word):
+        elif (op == OP_CACHE_DEL or op == OP_WRITEOUT or op == OP_UNPIN) and not swp_tb_is_folio(word):
             return -ENOENT
         elif op == OP_RECLAIM and (not swp_tb_is_folio(word) or swp_tb_count(word) or swp_tb_pfn(word) != arg):
             return -EBUSY
@@ -237,7 +237,7 @@ cdef inline int apply_one(area_t *t, uint32_t i, uint64_t *words, unsigned int o
             return put_extended(t, i, words, off, arg, y)
     elif op == OP_CACHE_ADD:
         store_relaxed(words + off, swp_tb_cached(word, arg))
-    elif op == OP_CACHE_DEL:
+    elif op == OP_CACHE_DEL or op == OP_UNPIN:
         if count == 0:
             slot_clear(t, i, words, off, y)
             return 1
@@ -265,6 +265,7 @@ cdef struct update_t:       # one operation on runs of nr slots
     int nr
     uint64_t arg            # users, pfn or shadow
     uint64_t most           # the largest that fits
+    uint64_t pin            # of OP_UNPIN: cache_del, if the folio is this one
     const uint64_t *args    # one per run, in the place of arg
     uint64_t *old           # the words replaced, nr per run (not of OP_FREE); or NULL
 
@@ -308,6 +309,8 @@ cdef inline int update_run(area_t *t, uint32_t i, uint64_t *words, int64_t slot,
     cdef int err
     if off + <unsigned int>u.nr > CLUSTER_SLOTS or arg > u.most:
         return -EINVAL
+    if u.op == OP_UNPIN and swp_tb_pfn(words[off]) != u.pin:
+        return -EBUSY
     if u.nr > 1:
         j = update_alike(t, i, words, off, u, arg, k, y)
         if j:
@@ -396,7 +399,7 @@ cdef inline int64_t update_cluster(area_t *t, const int64_t *slots, int64_t k, i
 
 cdef inline uint64_t most_of(int op) noexcept nogil:
     """The largest argument of *op* that fits: pfn, shadow or users."""
-    return PFN_MAX if op == OP_CACHE_ADD or op == OP_RECLAIM else SHADOW_MAX if op == OP_CACHE_DEL else USERS_MAX
+    return PFN_MAX if op == OP_CACHE_ADD or op == OP_RECLAIM else SHADOW_MAX if op == OP_CACHE_DEL or op == OP_UNPIN else USERS_MAX
 
 
 cdef inline uint64_t stepped(uint64_t word, int op, uint64_t arg) noexcept nogil:
@@ -528,6 +531,14 @@ cdef inline int update_one(area_t *t, int op, int64_t slot, int nr, uint64_t arg
     if nr == 1 and op <= OP_WRITEOUT and step_one(t, op, slot, arg, old, st):
         return 0
     u.op, u.nr, u.arg, u.args, u.old = op, nr, arg, NULL, old
+    return update(t, &slot, 1, &done, &u, st)
+
+
+cdef inline int unpin_one(area_t *t, int64_t slot, uint64_t shadow, uint64_t pin, uint64_t *old, swap_stat_t *st) noexcept nogil:
+    """Take a slot out of the swap cache, if it is still there under the folio *pin*; *old* had what it was. Return: 0 or -errno."""
+    cdef update_t u
+    cdef int64_t done
+    u.op, u.nr, u.arg, u.args, u.old, u.pin = OP_UNPIN, 1, shadow, NULL, old, pin
     return update(t, &slot, 1, &done, &u, st)
 
 

@@ -1,4 +1,4 @@
-# The command line: compare, trace, thp-test, mkswap, swaps, doctor.
+# The command line: compare, memory, trace, thp-test, mkswap, swaps, doctor.
 # May import everything below; nothing imports it but __main__ and the console script.
 # Used by people and scripts.
 """``swaptable``: results on stdout, progress and errors on stderr.
@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from swaptable import cli_memory
 from swaptable._workload import Workload, load, parse_folio, parse_memory, parse_size
+from swaptable.designs import parse as parse_design
 from swaptable.doctor import facts, version
 from swaptable.errors import SwapValueError, TraceError
 from swaptable.replay import DESIGNS, ReplayResult, design_names, replay
@@ -41,6 +43,7 @@ DOCTOR_EXAMPLES = """example:
 """
 MAIN_EXAMPLES = """examples:
   swaptable compare --memory 50% --folio 64K
+  swaptable memory --size 32G
   swaptable trace record -o sort.npz -- sort big.txt
   swaptable thp-test -n
 """
@@ -69,9 +72,9 @@ def _count(name: str, what: str) -> Callable[[str], int]:
 
 
 def _design(text: str) -> str:
-    if text not in design_names():
+    if text.partition(":")[0] not in design_names():
         raise argparse.ArgumentTypeError(f"unknown design {text!r}; known designs: {', '.join(design_names())}")
-    return text
+    return _checked(parse_design)(text)
 
 
 def _command(subparsers: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
@@ -93,7 +96,7 @@ def _add_compare(subparsers: Any) -> None:
         help="size of the device (default: 1.25 times the footprint)")  # fmt: skip
     add("--swapin", choices=("page", "folio"), default="page",
         help="bring single pages back (default), or whole folios as from a synchronous device")  # fmt: skip
-    add("--design", metavar="NAME", action="append", type=_design,
+    add("--design", metavar="NAME[:SWITCH=VALUE,...]", action="append", type=_design,
         help=f"may be repeated (default: {', '.join(DESIGNS)}); known: {', '.join(design_names())}")  # fmt: skip
     add("--limit", metavar="N", type=_count("limit", "accesses"), help="replay the first N accesses only")
     parser.set_defaults(run=_compare)
@@ -116,6 +119,12 @@ def _add_thp_test(subparsers: Any) -> None:
     parser.set_defaults(run=_thp_test)
 
 
+def _add_memory(subparsers: Any) -> None:
+    parser = _command(subparsers, "memory", cli_memory.SUMMARY, cli_memory.EXAMPLES)
+    cli_memory.add_options(parser)
+    parser.set_defaults(run=_memory)
+
+
 def _add_doctor(subparsers: Any) -> None:
     parser = _command(subparsers, "doctor", "what maintainers ask for in an issue", DOCTOR_EXAMPLES)
     parser.set_defaults(run=_doctor)
@@ -131,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"swaptable {version('swaptable')}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_compare(subparsers)
+    _add_memory(subparsers)
     from swaptable.trace import cli as trace_cli
 
     trace_cli.add_parser(subparsers)
@@ -257,6 +267,11 @@ def _thp_plot(args: argparse.Namespace, options: dict[str, Any]) -> int:
     written = save_thp_test(args.plot, runs, caption)
     with _opened(args.output) as out:
         out.writelines(f"{path}\n" for path in written)
+    return 0
+
+
+def _memory(args: argparse.Namespace) -> int:
+    _emit(args, *cli_memory.report(args))
     return 0
 
 

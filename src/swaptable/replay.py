@@ -29,7 +29,8 @@ what decides which operations a swap design sees (Linux 6.18, classic LRU):
   whole: the kernel does this for synchronous devices only, and keeps no slot for those.
 
 Not modelled: time and concurrency (a write is done when it is issued, so a fault never finds its
-page in the swap cache), several processes sharing a page, unmapping, zero-filled pages, zswap.
+page in the swap cache), several processes sharing a page, unmapping, zero-filled pages. A design with a
+compressed pool has one without limit and without writeback; what is read from it is gone there, so the page is dirty.
 
 Page numbers are mapped to consecutive ones before the clock starts.
 """
@@ -67,11 +68,17 @@ class ReplayResult:
         The kernel's names; ``first_touch`` faults, and ``swap_full``: folios that stayed. ``swpout``,
         ``swpout_fallback`` and ``swpin`` count folios of the machine's order, ``psw*`` pages.
     counters : dict of str to int
-        The design's: ops, lookups, depth, locks, list_locks, words, visited.
+        The design's: ops, lookups and their depth in dependent loads, locks and list_locks, words written, visited
+        clusters, scanned (looked at in searches), hold_longest (words, scanned and depth under one lock at most), ptes
+        (page table entries visited), ios and extents of block devices, allocated and freed bytes of metadata. The core
+        of ``swap-table`` does not count what its searches look at.
     bytes_start, bytes_peak, bytes_final : int
         Metadata; sampled after every reclaim.
     used_at_peak, used_final : int
         Blocks of the device in use.
+    wasted_peak, wasted_final : int
+        Slots and blocks that were taken and held no data that anybody could read there: kept behind the compressed
+        pool, or a redirection.
     """
 
     design: str
@@ -90,6 +97,8 @@ class ReplayResult:
     bytes_final: int
     used_at_peak: int
     used_final: int
+    wasted_peak: int
+    wasted_final: int
 
     @property
     def events_per_second(self) -> float:
@@ -100,6 +109,11 @@ class ReplayResult:
     def bytes_per_slot(self) -> float | None:
         """Metadata bytes per used slot when the bytes were at their peak; None when nothing was used."""
         return self.bytes_peak / self.used_at_peak if self.used_at_peak else None
+
+    @property
+    def extents_per_io(self) -> float | None:
+        """Runs of consecutive blocks per read or write of a block device; None when there was none."""
+        return self.counters["extents"] / self.counters["ios"] if self.counters["ios"] else None
 
     def per_op(self, counter: str) -> float:
         """A counter of the design per operation, such as ``"lookups"`` or ``"locks"``."""
@@ -112,6 +126,7 @@ class ReplayResult:
             "bytes_per_slot": self.bytes_per_slot,
             "lookups_per_op": self.per_op("lookups"),
             "locks_per_op": self.per_op("locks"),
+            "extents_per_io": self.extents_per_io,
         }
 
 
@@ -141,8 +156,9 @@ def design_names() -> tuple[str, ...]:
 
 
 def _known(name: str) -> str:
-    if name not in design_names():
+    if name.partition(":")[0] not in design_names():
         raise ValueError(f"unknown design {name!r}; expected one of {', '.join(design_names())}")
+    registry.parse(name)
     return name
 
 
@@ -163,7 +179,7 @@ def replay(
     trace : Workload, path, tuple or iterable
         A :class:`Workload` is replayed as it is (its folio size counts), anything else goes through :func:`load`.
     design : str or Design
-        A name of :func:`design_names`, or a fresh design.
+        A name of :func:`design_names`, with switches as in ``"swap-table-p4:backend=zswap"``, or a fresh design.
     memory : str, int or float
         ``"50%"`` or ``0.5`` of the footprint in folios, rounded up; ``"64M"`` or an int: bytes.
     folio_order : int
@@ -193,7 +209,7 @@ def replay(
     machine = Machine(made, work.pages, memory_pages, work.folio_order, large_swapin)
     machine.run(work.events, progress)
     return ReplayResult(
-        design=made.name,
+        design=design if isinstance(design, str) else made.name,
         trace=work.name,
         events=machine.events,
         footprint_pages=work.pages,

@@ -21,6 +21,7 @@ from swaptable._charges import Mask
 from swaptable._device import Device
 from swaptable._frames import UPTODATE, Region
 from swaptable._store import Errors, Packed, Slots, Store
+from swaptable.errors import SwapValueError
 from swaptable.tiers import ALL_TIERS
 
 BATCH = 1024
@@ -259,18 +260,14 @@ class _Hand:
         """Pass the hand until *n* cold pages are found, twice around at most."""
         members: list[NDArray[np.int32]] = []
         slots: list[Slots] = []
-        found, table, end = 0, self.device.table, len(self.device.table)
+        found, table, end = 0, self.device.table, self.device.table.blocks
         if self.began < 0:
             self.began = store.clock + 1
         for _ in range(2 * -(-end // SPAN) + 1):
             if self.at >= end:
                 self.at, self.passed, self.began = 0, self.began, store.clock + 1
             last = min(self.at + SPAN, end)
-            own = table.own_data(self.at, last)
-            assert table.space is not None
-            guests, theirs, _ = table.space.owners(table, self.at, last)
-            where = np.concatenate([np.full(len(own), table.member, np.int32), guests])
-            which = np.concatenate([own, theirs])
+            where, which = self._data(self.at, last)
             cold = self._cold(store, where, which)
             take = np.flatnonzero(cold)[: n - found]
             members.append(where[take])
@@ -280,6 +277,19 @@ class _Hand:
                 break
             self.at = last
         return np.concatenate(members) if members else np.zeros(0, np.int32), np.concatenate(slots or [_NONE])
+
+    def _data(self, first: int, last: int) -> tuple[NDArray[np.int32], Slots]:
+        """(members, slots) of all data in blocks *first* to *last*."""
+        table = self.device.table
+        assert table.space is not None
+        own = table.own_data(first, last)
+        try:
+            guests, theirs, _ = table.space.owners(table, first, last)
+        except SwapValueError:
+            if table.blocks >= last:
+                raise
+            return np.zeros(0, np.int32), _NONE  # a resize took these blocks away meanwhile
+        return np.concatenate([np.full(len(own), table.member, np.int32), guests]), np.concatenate([own, theirs])
 
     def _cold(self, store: Store, members: NDArray[np.int32], slots: Slots) -> Mask:
         cold = np.zeros(len(slots), bool)

@@ -470,7 +470,8 @@ cdef class ZswapPool:
         if last >= 0 and errors[last]:
             stored = numbers
             if last:
-                drop_run(&self.p, &stored[0], last, &done)
+                with nogil:     # whoever holds one of these records may wait for the GIL
+                    drop_run(&self.p, &stored[0], last, &done)
             raise_errno(errors[last], f"the folio is refused: page {last} of its pages cannot be stored", last)
         return numbers
 

@@ -1,5 +1,5 @@
-# A radix tree as the kernel's XArray stores it (576-byte nodes of 64 slots) and the slab that its nodes come from.
-# May import words and locks.
+# A radix tree as the kernel's XArray stores it (576-byte nodes of 64 slots) and the slabs that objects come from.
+# May import words, locks and counters.
 # Used by the designs that find an entry's metadata through a tree.
 #
 # A node exists while something below it does, an entry at index 0 alone lives in the head without a
@@ -11,14 +11,15 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from swaptable._atomic cimport ctz64, load_relaxed, spin_lock, spin_unlock, store_relaxed
+from swaptable.designs._count cimport charge, uncharge
+from swaptable.designs._design cimport counters_t
 
 cdef extern from "<stdlib.h>" nogil:
     int posix_memalign(void **ptr, size_t alignment, size_t size)
 
 cdef enum:
     SLAB_BYTES = 16384      # order-2 slabs, as SLUB picks for 576-byte objects
-    SLAB_NODES = 28
-    SLAB_FIRST = 256        # the page header uses what 28 nodes leave
+    SLAB_HEAD = 64          # of a slab; the kernel keeps it in the page structure, so it is slack here
 
 
 cdef struct radix_node_t:
@@ -35,14 +36,17 @@ cdef struct radix_node_t:
 cdef struct slab_page_t:
     slab_page_t *prev
     slab_page_t *next
-    radix_node_t *free
+    void *free
     uint32_t used
     uint32_t fresh          # nodes never given out start here
 
 cdef struct slab_t:
-    slab_page_t *partial    # pages with a node to give
+    slab_page_t *partial    # pages with an object to give
     uint64_t pages
-    uint64_t nodes
+    uint64_t nodes          # objects given out
+    counters_t *counters
+    uint32_t size           # of an object
+    uint32_t per_page
     uint8_t lock
 
 cdef struct radix_t:
@@ -54,11 +58,20 @@ cdef struct radix_t:
 
 # ---- slab
 
-cdef inline slab_page_t *slab_grow() noexcept nogil:
+cdef inline void slab_init(slab_t *slab, uint32_t size, counters_t *counters) noexcept nogil:
+    """For objects of *size* bytes, a multiple of 8."""
+    slab.size = size
+    slab.per_page = (SLAB_BYTES - SLAB_HEAD) // size
+    slab.counters = counters
+
+
+cdef inline slab_page_t *slab_grow(slab_t *slab) noexcept nogil:
     cdef void *memory = NULL
     if posix_memalign(&memory, SLAB_BYTES, SLAB_BYTES) != 0:
         return NULL
     memset(memory, 0, sizeof(slab_page_t))
+    slab.pages += 1
+    charge(slab.counters, SLAB_BYTES)
     return <slab_page_t *>memory
 
 
@@ -79,47 +92,51 @@ cdef inline void slab_unlink(slab_t *slab, slab_page_t *page) noexcept nogil:
         page.next.prev = page.prev
 
 
-cdef inline radix_node_t *slab_take(slab_t *slab) noexcept nogil:
-    """One zeroed node, or NULL without memory."""
+cdef inline void *slab_object(slab_t *slab) noexcept nogil:
+    """One zeroed object, or NULL without memory."""
     cdef slab_page_t *page
-    cdef radix_node_t *node
+    cdef char *object
     spin_lock(&slab.lock)
     page = slab.partial
     if page == NULL:
-        page = slab_grow()
+        page = slab_grow(slab)
         if page == NULL:
             spin_unlock(&slab.lock)
             return NULL
-        slab.pages += 1
         slab_link(slab, page)
-    node = page.free
-    if node != NULL:
-        page.free = node.parent
+    object = <char *>page.free
+    if object != NULL:
+        page.free = (<void **>object)[0]
     else:
-        node = <radix_node_t *>(<char *>page + SLAB_FIRST) + page.fresh
+        object = <char *>page + SLAB_BYTES - (page.fresh + 1) * slab.size
         page.fresh += 1
     page.used += 1
     slab.nodes += 1
-    if page.used == SLAB_NODES:
+    if page.used == slab.per_page:
         slab_unlink(slab, page)
     spin_unlock(&slab.lock)
-    memset(node, 0, sizeof(radix_node_t))
-    return node
+    memset(object, 0, slab.size)
+    return object
 
 
-cdef inline void slab_give(slab_t *slab, radix_node_t *node) noexcept nogil:
-    cdef slab_page_t *page = <slab_page_t *>(<uint64_t>node & ~<uint64_t>(SLAB_BYTES - 1))
+cdef inline radix_node_t *slab_take(slab_t *slab) noexcept nogil:
+    return <radix_node_t *>slab_object(slab)
+
+
+cdef inline void slab_give(slab_t *slab, void *object) noexcept nogil:
+    cdef slab_page_t *page = <slab_page_t *>(<uint64_t>object & ~<uint64_t>(SLAB_BYTES - 1))
     spin_lock(&slab.lock)
-    if page.used == SLAB_NODES:
+    if page.used == slab.per_page:
         slab_link(slab, page)
-    node.parent = page.free
-    page.free = node
+    (<void **>object)[0] = page.free
+    page.free = object
     page.used -= 1
     slab.nodes -= 1
     if page.used == 0 and (page.prev != NULL or page.next != NULL):
         # The last page with room stays, as SLUB keeps some: one node by turns must not be a page by turns.
         slab_unlink(slab, page)
         slab.pages -= 1
+        uncharge(slab.counters, SLAB_BYTES)
     else:
         page = NULL
     spin_unlock(&slab.lock)
@@ -131,16 +148,20 @@ cdef inline uint64_t slab_bytes(slab_t *slab) noexcept nogil:
 
 
 cdef inline uint64_t slab_slack(slab_t *slab) noexcept nogil:
-    """Bytes of the slab's pages that no node uses."""
-    return slab.pages * SLAB_BYTES - slab.nodes * sizeof(radix_node_t)
+    """Bytes of the slab's pages that no object uses."""
+    return slab.pages * SLAB_BYTES - slab.nodes * slab.size
 
 
 cdef inline void slab_destroy(slab_t *slab) noexcept nogil:
-    """Free the page that an empty slab keeps. All nodes have been given back."""
+    """Free the page that an empty slab keeps. All objects have been given back."""
     free(slab.partial)
 
 
 # ---- look-up
+
+cdef inline void radix_init(radix_t *t, slab_t *slab) noexcept nogil:
+    t.slab = slab
+
 
 cdef inline bint radix_is_node(uint64_t entry) noexcept nogil:
     return (entry & 3) == 2
@@ -166,6 +187,23 @@ cdef inline uint64_t radix_load(radix_t *t, uint64_t index, uint64_t *depth) noe
         if not radix_is_node(entry):
             return entry
         node = radix_node(entry)
+
+
+cdef inline uint64_t radix_last(radix_t *t) noexcept nogil:
+    """The highest index at which something is stored; 0 for an empty tree."""
+    cdef radix_node_t *node = radix_node(t.head)
+    cdef uint64_t index = 0
+    cdef int i
+    if not radix_is_node(t.head):
+        return 0
+    while True:
+        i = 63
+        while node.slot[i] == 0:
+            i -= 1
+        index |= <uint64_t>i << node.shift
+        if node.shift == 0:
+            return index
+        node = radix_node(node.slot[i])
 
 
 cdef inline radix_node_t *radix_leaf(radix_t *t, uint64_t index) noexcept nogil:
@@ -427,3 +465,10 @@ cdef inline void radix_destroy(radix_t *t, radix_node_t *node) noexcept nogil:
         if radix_is_node(node.slot[i]):
             radix_destroy(t, radix_node(node.slot[i]))
     slab_give(t.slab, node)
+
+
+cdef inline void radix_release(radix_t *t) noexcept nogil:
+    """An empty tree, whatever was in it."""
+    if radix_is_node(t.head):
+        radix_destroy(t, radix_node(t.head))
+    t.head = 0

@@ -6,6 +6,7 @@
 # word a slot in 4 KiB tables that exist while their cluster is used, the memcg id in the word.
 """The swap table, plain 8-byte slots."""
 
+from libc.errno cimport ENOENT
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -15,8 +16,12 @@ from swaptable._core cimport (
     SwapTable, table_alloc, table_bytes, table_cache_add, table_cache_del, table_dup, table_put, table_t,
     table_usable, table_used, table_word, table_writeout,
 )
-from swaptable._entry cimport swp_tb_is_folio, swp_tb_pfn
-from swaptable.designs._design cimport Design, counters_t, design_ops_t
+from swaptable._entry cimport (
+    swp_tb_count, swp_tb_counts, swp_tb_is_folio, swp_tb_memcg, swp_tb_pfn, swp_tb_shadow, swp_tb_zero,
+)
+from swaptable.designs._design cimport (
+    PEEK_BAD, PEEK_FOLIO, PEEK_FREE, PEEK_SHADOW, Design, counters_t, design_ops_t, peek_t, place_t,
+)
 
 import swaptable._core as core
 
@@ -32,7 +37,10 @@ cdef struct state_t:
 
 
 cdef inline int counted(state_t *s, int lookups, int err) noexcept nogil:
-    """Add what the core counted for one operation."""
+    """Add what the core counted for one operation.
+
+    The core does not count what its searches look at: a hold is the words that the operation wrote.
+    """
     cdef counters_t *c = &s.counters
     c.ops += 1
     c.lookups += lookups
@@ -41,8 +49,21 @@ cdef inline int counted(state_t *s, int lookups, int err) noexcept nogil:
     c.list_locks += s.stat.list_locks
     c.words += s.stat.words
     c.visited += s.stat.visited
+    c.hold_longest = s.stat.words if s.stat.words > c.hold_longest else c.hold_longest
+    if s.stat.list_locks:
+        count_bytes(s)      # tables come and go with clusters that change lists
     memset(&s.stat, 0, sizeof(swap_stat_t))
     return err
+
+
+cdef uint64_t count_bytes(state_t *s) noexcept nogil:
+    """The bytes held now; what changed since the last time, on balance, is counted."""
+    cdef counters_t *c = &s.counters
+    cdef uint64_t held = table_bytes(s.t)
+    c.allocated += held - c.now if held > c.now else 0
+    c.freed += c.now - held if held < c.now else 0
+    c.now = held
+    return held
 
 
 cdef int st_alloc(void *d, int order, uint64_t pfn, unsigned int memcg, uint64_t *entry) noexcept nogil:
@@ -63,7 +84,10 @@ cdef int st_put(void *d, uint64_t entry, int nr) noexcept nogil:
 cdef int st_writeout(void *d, uint64_t entry, int nr) noexcept nogil:
     # The slot is the place; what is written is no page of zeros, and the table says so.
     cdef state_t *s = <state_t *>d
-    return counted(s, 1, table_writeout(s.t, entry, nr, &s.stat))
+    cdef int err = table_writeout(s.t, entry, nr, &s.stat)
+    s.counters.ios += err == 0
+    s.counters.extents += err == 0
+    return counted(s, 1, err)
 
 
 cdef int64_t st_cache_get(void *d, uint64_t entry) noexcept nogil:
@@ -92,12 +116,64 @@ cdef uint64_t st_size(void *d) noexcept nogil:
 
 
 cdef uint64_t st_bytes(void *d) noexcept nogil:
-    return table_bytes((<state_t *>d).t)
+    return count_bytes(<state_t *>d)
 
 
-cdef design_ops_t OPS = [
-    st_alloc, st_dup, st_put, st_writeout, st_cache_get, st_cache_add, st_cache_del, st_used, st_size, st_bytes,
-]
+cdef int st_locate(void *d, uint64_t entry, int nr, place_t *where) noexcept nogil:
+    cdef state_t *s = <state_t *>d
+    cdef int i
+    for i in range(nr):
+        if not swp_tb_counts(table_word(s.t, entry + i)):
+            return -ENOENT
+        where[i].tier = 1
+        where[i].block = entry + i
+    return 0
+
+
+cdef int st_read(void *d, uint64_t entry, int nr, place_t *where) noexcept nogil:
+    # The slot is the place: nothing to look up.
+    cdef state_t *s = <state_t *>d
+    cdef int i
+    s.counters.ops += 1
+    for i in range(nr):
+        if not swp_tb_is_folio(table_word(s.t, entry + i)):
+            return -ENOENT
+        where[i].tier = 1
+        where[i].block = entry + i
+    s.counters.ios += 1
+    s.counters.extents += 1
+    return 0
+
+
+cdef void st_peek(void *d, uint64_t entry, peek_t *said) noexcept nogil:
+    # A count of 15 says 15 or more: the overflow table is the core's. lookup() knows better.
+    cdef uint64_t word = table_word((<state_t *>d).t, entry)
+    said.kind = PEEK_FOLIO if swp_tb_is_folio(word) else PEEK_SHADOW if swp_tb_counts(word) else PEEK_BAD if word else PEEK_FREE
+    said.count, said.memcg, said.zero, said.value = 0, 0, False, 0
+    if swp_tb_counts(word):
+        said.count, said.memcg, said.zero = swp_tb_count(word), swp_tb_memcg(word), swp_tb_zero(word)
+        said.value = swp_tb_pfn(word) if swp_tb_is_folio(word) else swp_tb_shadow(word)
+
+
+cdef int st_hops(void *d, uint64_t entry) noexcept nogil:
+    return 0 if swp_tb_counts(table_word((<state_t *>d).t, entry)) else -ENOENT
+
+
+cdef design_ops_t OPS
+OPS.alloc = st_alloc
+OPS.dup = st_dup
+OPS.put = st_put
+OPS.writeout = st_writeout
+OPS.cache_get = st_cache_get
+OPS.cache_add = st_cache_add
+OPS.cache_del = st_cache_del
+OPS.used = st_used
+OPS.size = st_size
+OPS.bytes = st_bytes
+OPS.read = st_read
+OPS.locate = st_locate
+OPS.peek = st_peek
+OPS.hops = st_hops
 
 
 cdef class SwapTableDesign(Design):
@@ -123,6 +199,7 @@ cdef class SwapTableDesign(Design):
         if s == NULL:
             raise MemoryError
         s.t = self.table.t
+        s.counters.now = s.counters.allocated = table_bytes(s.t)
         self.state = s
         self.ops = &OPS
         self.counters = &s.counters
@@ -137,6 +214,14 @@ cdef class SwapTableDesign(Design):
     def name(self):
         """``swap-table``."""
         return "swap-table"
+
+    @property
+    def says(self):
+        """What this design has no operation for, and why."""
+        return {
+            "transfer": "a slot is the place of its data; locations are the design `front-back`",
+            "swapoff": "a slot is the place of its data; locations are the design `front-back`",
+        }
 
     def lookup(self, entry):
         """What the word of *entry* says; see :meth:`Design.lookup`."""
