@@ -126,12 +126,12 @@ class _Run:
         self._note(blocks[errors == 0])
         self.moved += int((errors == 0).sum())
         errors[errors == errno.ENOENT] = 0
-        pinned = np.flatnonzero(errors == errno.EBUSY)
-        kept = pinned[self._cached(front, slots[pinned])]
+        stay = np.flatnonzero(errors)
+        kept = stay[self._cached(front, slots[stay])]
+        errors[kept] = 0
         failed = np.flatnonzero((errors != 0) & (errors != errno.EBUSY))
         errors[failed] = self._into_cache(front, slots[failed], errors[failed])
         self.cached += len(kept) + int((errors[failed] == 0).sum())
-        errors[kept] = 0
         if self.progress is not None:
             self.progress(self.moved + self.cached, max(self.total, self.moved + self.cached))
         lost = errors[(errors != 0) & (errors != errno.EBUSY)]
@@ -175,13 +175,16 @@ class _Run:
     def _into_cache(self, front: Device, slots: Slots, errors: Errors) -> Errors:
         """Bring pages into the swap cache that no device took, as many as there is room for.
 
-        Return: for each 0, EBUSY where it is pinned now, or why it is where it was; of *errors*, why no device took it.
+        Return: for each 0, EBUSY where it is pinned now, or why it is where it was; of *errors*, why no device took it,
+        also of a caller's page that others have too.
         """
         if not len(slots):
             return errors
         session = self.store.frames.session()
         pinned, words = front.table.pin_many(slots, session)
-        errors = np.where(pinned, errors, errno.EBUSY).astype(np.int32)
+        now = front.table.words(slots)
+        theirs = w.is_folio(now) & (w.frames(w.pfns(now)) == w.MAPPED)
+        errors = np.where(pinned | theirs, errors, errno.EBUSY).astype(np.int32)
         some = np.flatnonzero(pinned)
         pages = np.empty((len(some), 4096), np.uint8)
         why = self.store.read(front, slots[some], pages, moving=True)
