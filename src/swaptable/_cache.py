@@ -147,6 +147,20 @@ class Cache:
         mine = self.lock(front, slots, pfns)
         self.let_go(front, slots[mine], pfns[mine] | _LOCKED)
 
+    def hand_over(self, front: Device, slots: Slots) -> Pfns:
+        """Clean folios that nobody else has become pages of the caller; under which pfns, 0 for those that do not."""
+        words = front.table.words(slots)
+        pfns, given = w.pfns(words), np.zeros(len(slots), np.uint64)
+        frames = w.frames(pfns)
+        idle = w.is_folio(words) & (w.counts(words) == 0) & (frames >= w.FIRST_FRAME) & (frames < self.frames.first_region)
+        idle[idle] = self.frames.flags[frames[idle]] & (DIRTY | UPTODATE) == UPTODATE
+        idle[idle] = self.lock(front, slots[idle], pfns[idle])
+        if idle.any():
+            given[idle] = self.frames.sessions(int(idle.sum()), w.MAPPED, False)
+            front.table.repin_many(slots[idle], pfns[idle] | _LOCKED, given[idle])
+            self.frames.give(frames[idle])
+        return given
+
     def unlock(self, front: Device, slots: Slots, pfns: Pfns) -> None:
         """Folios that the caller locked stay; those that nobody has any more go."""
         if len(slots):

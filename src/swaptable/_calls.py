@@ -18,6 +18,7 @@ from swaptable._swapin import Mode, SwapIn
 from swaptable._swapout import SwapOut, SwappedOut, as_pages
 from swaptable.errors import SlotNotInUseError, SwapError, SwapValueError, TransferError, raise_errno
 from swaptable.memcg import Memcg, MemcgTree
+from swaptable.readahead import Readahead, Vma
 
 PAGE = 4096
 
@@ -56,6 +57,7 @@ class PageCalls:
     mixed_swapin: bool
     _out: SwapOut
     _in: SwapIn
+    _readahead: Readahead
 
     # ---- out
 
@@ -170,6 +172,31 @@ class PageCalls:
     def look_many(self, entries: ArrayLike, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The pages of many entries, which keep all their users; errors as of `swap_in_many`."""
         return self._into(as_entries(entries), out, Mode.LOOK)
+
+    def fault(self, entry: int, vma: Vma | None = None, page: int = 0, keep: bool = False) -> Any:
+        """The page of an entry, as a page fault has it: with readahead; a user is given up.
+
+        Parameters
+        ----------
+        vma : Vma, optional
+            Where the fault was, for readahead by addresses; else it goes by slots, as it does while a rotational device
+            is on. Slots of ghosts and of synchronous devices have none.
+        page : int
+            Which page of *vma*.
+        keep : bool
+            The slot stays, as for `map_many`.
+
+        Returns
+        -------
+        bytes, or Mapped with *keep*
+            Errors as of `swap_in`. What cannot be read ahead is no error.
+        """
+        self._readahead.before(entry, vma, page)
+        if keep:
+            return self.map_many([entry])
+        out = np.empty((1, PAGE), np.uint8)
+        self._read(as_entries([entry]), out, Mode.TAKE)
+        return out.tobytes()
 
     def map_many(self, entries: ArrayLike, out: NDArray[np.uint8] | None = None) -> Mapped:
         """Swap pages in and keep their slots, as the kernel does for a page that is read: evicted clean, it costs nothing.

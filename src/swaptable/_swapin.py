@@ -97,9 +97,9 @@ class SwapIn:
             errors[won] = self._read(front, slots[won], words[won], session, part, mode, some)
             out[won], pfns[won] = part, some
         lost = np.flatnonzero(~mine)
-        part = np.empty((len(lost), 4096), np.uint8)
-        errors[lost] = self._cached(front, slots[lost], part, mode)
-        out[lost[errors[lost] == 0]] = part[errors[lost] == 0]
+        part, some = np.empty((len(lost), 4096), np.uint8), np.zeros(len(lost), np.uint64)
+        errors[lost] = self._cached(front, slots[lost], part, mode, some)
+        out[lost[errors[lost] == 0]], pfns[lost] = part[errors[lost] == 0], some
         return errors
 
     def _read(
@@ -153,7 +153,9 @@ class SwapIn:
                 kept[which] = self.cache.keep(front, slots[which], session, pages[which], flags)
         return kept
 
-    def _cached(self, front: Device, slots: Slots, out: NDArray[np.uint8], mode: Mode) -> Errors:
+    def _cached(
+        self, front: Device, slots: Slots, out: NDArray[np.uint8], mode: Mode, pfns: NDArray[np.uint64]
+    ) -> Errors:
         """Slots that could not be pinned: free ones, folios of the cache, and those that others are at work on."""
         words = front.table.words(slots)
         folio = w.is_folio(words)
@@ -166,7 +168,11 @@ class SwapIn:
         # One at a time: an entry may be there twice.
         _, first = np.unique(slots[got], return_index=True)
         got = got[first]
-        errors[got] = np.where(front.table.put_each(slots[got]) == 0, errno.ENOENT, 0)
+        had = front.table.put_each(slots[got])
+        errors[got] = np.where(had == 0, errno.ENOENT, 0)
+        if mode is Mode.MAP and not self.store.full():
+            last = got[(w.counts(had) == 1) & w.is_folio(had)]
+            pfns[last] = self.cache.hand_over(front, slots[last])
         self.cache.drop(front, slots[got])
         return errors
 

@@ -42,11 +42,12 @@ from swaptable._swapout import SwapOut, SwappedOut
 from swaptable.devices import Devices, Swapon
 from swaptable.errors import SwapValueError
 from swaptable.memcg import MemcgTree
+from swaptable.readahead import Readahead, Vma
 from swaptable.swapoff import Swapoff, Swapoffs
 from swaptable.tiers import Tiers
 from swaptable.writeback import Writeback
 
-__all__ = ["Device", "Mapped", "SwapSpace", "Swapoff", "Swapon", "SwappedOut"]
+__all__ = ["Device", "Mapped", "SwapSpace", "Swapoff", "Swapon", "SwappedOut", "Vma"]
 
 
 class SwapSpace(PageCalls):
@@ -77,6 +78,8 @@ class SwapSpace(PageCalls):
     promote : bool
         A page that is swapped in while others still have it goes to the best tier when it leaves the swap cache, wherever
         it was.
+    page_cluster : int
+        ``/proc/sys/vm/page-cluster``: `fault` reads up to ``1 << page_cluster`` pages at once.
 
     Attributes
     ----------
@@ -97,6 +100,7 @@ class SwapSpace(PageCalls):
         zswap: str = "tier",
         mixed_swapin: bool = False,
         promote: bool = False,
+        page_cluster: int = 3,
     ) -> None:
         for name, value, known in (("ghost", ghost, ("redirect", "patch")), ("zswap", zswap, ("tier", "front"))):
             if value not in known:
@@ -110,6 +114,7 @@ class SwapSpace(PageCalls):
         self.cache = Cache(self.store)
         self._out = SwapOut(self.cache, contiguous, self.patch)
         self._in = SwapIn(self.cache, promote)
+        self._readahead = Readahead(self.cache, page_cluster)
         self._writeback = Writeback(self.cache, compressed_writeback)
         self._swapoff = Swapoffs(self._writeback)
 
