@@ -27,7 +27,7 @@ FLOORS = [
     ["_frames", "_charges", "_store", "_cache"],
     ["writeback"],
     ["swapoff"],
-    ["_swapout", "_swapin", "readahead", "_calls", "_audit", "space"],
+    ["_swapout", "_swapin", "readahead", "_calls", "_audit", "_tally", "space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
     ["replay", "published", "footprint", "hops"],

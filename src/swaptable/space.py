@@ -39,6 +39,7 @@ from swaptable._frames import Frames
 from swaptable._store import Store
 from swaptable._swapin import SwapIn
 from swaptable._swapout import SwapOut, SwappedOut
+from swaptable._tally import Report, tally
 from swaptable.devices import Devices, Swapon
 from swaptable.errors import SwapValueError
 from swaptable.memcg import MemcgTree
@@ -47,7 +48,7 @@ from swaptable.swapoff import Swapoff, Swapoffs
 from swaptable.tiers import Tiers
 from swaptable.writeback import Writeback
 
-__all__ = ["Device", "Mapped", "SwapSpace", "Swapoff", "Swapon", "SwappedOut", "Vma"]
+__all__ = ["Device", "Mapped", "Report", "SwapSpace", "Swapoff", "Swapon", "SwappedOut", "Vma"]
 
 
 class SwapSpace(PageCalls):
@@ -341,6 +342,15 @@ class SwapSpace(PageCalls):
     def stats(self) -> dict[str, int]:
         """The counters of /proc/vmstat, and some of ours."""
         return {str(name): n for name, n in self.store.stat.items() if isinstance(name, str)}
+
+    def report(self) -> Report:
+        """Bytes of metadata, of pools and of slack, by tier and by cgroup, and all counters; prints as a table.
+
+        Notes
+        -----
+        Runtime: reads every word.
+        """
+        return tally(self.cache)
 
     def check(self) -> None:
         """Check everything from scratch: tables, pools, the swap cache, cgroups. The threads must be still."""
