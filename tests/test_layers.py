@@ -30,9 +30,9 @@ FLOORS = [
     ["_swapout", "_swapin", "readahead", "_calls", "_audit", "_tally", "space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
-    ["replay", "published", "footprint", "hops"],
+    ["_contents", "swaprun", "replay", "published", "footprint", "hops"],
     ["report", "doctor", "thp_test", "areas_cli"],
-    ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
+    ["run_cli", "cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -9,6 +9,7 @@ from page_mix import mix
 from test_space import MIB, noise, text
 
 from swaptable.backends.memory import MemoryBackend
+from swaptable.backends.zram import ZramBackend
 from swaptable.memcg import MemcgTree
 from swaptable.space import SwapSpace
 
@@ -35,7 +36,7 @@ def test_it_adds_up(space):
     assert [tier["name"] for tier in found["tiers"]] == ["zswap0", "ghost", "disk"]
     for device in space.devices:
         tier, memory = tiers[device.name], device.memory()
-        assert tier["metadata"] + tier["pool"] == memory["total"]
+        assert tier["metadata"] + tier["buffers"] + tier["medium"] + tier["pool"] == memory["total"]
     ghost, pool = tiers["ghost"], tiers["zswap0"]
     assert (ghost["slots"], ghost["front"]["words"], ghost["front"]["locations"]) == (1200, 3 * 4096, 3 * 2048)
     located = int((space.devices["ghost"].table.locs(np.arange(1, 1201)) != 0).sum())
@@ -67,6 +68,16 @@ def test_a_device_that_is_off_is_in_it(space):
     space.swapoff("ghost")
     tier = space.report().tiers[1]
     assert (tier.name, tier.on, tier.slots, tier.front["words"]) == ("ghost", False, 100, 4096)
+
+
+def test_zram_is_a_pool_too():
+    with SwapSpace() as space:
+        device = space.swapon(backend=ZramBackend(1024), name="zram")
+        space.swap_out_many(mix(300, 4))
+        tier, memory = space.report().tiers[0], device.memory()
+        assert tier.back["table"] == 16384 and tier.compressed == device.backend.counts()["bytes"]
+        assert tier.metadata + tier.buffers + tier.medium + tier.pool == memory["total"]
+        space.check()
 
 
 def test_folios_by_size(space):

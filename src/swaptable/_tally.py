@@ -19,6 +19,7 @@ from swaptable._device import Device
 from swaptable._store import Store
 
 WORD, LOCATION, RECORD = 8, 4, 12
+BACK = ("records", "zspages", "table", "backing", "marks")  # of the memory of backends
 COLUMNS = ("tier", "type", "prio", "slots", "pages", "front end", "back end", "pool", "compressed", "slack")
 
 __all__ = ["GroupReport", "Report", "TierReport", "tally"]
@@ -43,9 +44,11 @@ class TierReport:
     front : dict
         words, packed, locations, overflow: what slots in use cost.
     back : dict
-        bitmaps, owners, marks, records, ...: what the device must know of its blocks or objects.
+        bitmaps, owners, lengths, records, ...: what the device must know of its blocks or objects.
     fixed : int
         What it costs unused, and memory that was used once and is kept.
+    buffers, medium : int
+        Of transfers and codecs; what a modelled device holds its data in.
     pool, compressed : int
         Memory of the pool for data, and what the data takes compressed.
     slack : int
@@ -64,6 +67,8 @@ class TierReport:
     front: dict[str, int]
     back: dict[str, int]
     fixed: int
+    buffers: int
+    medium: int
     pool: int
     compressed: int
     slack: int
@@ -71,7 +76,7 @@ class TierReport:
 
     @property
     def metadata(self) -> int:
-        """All that is no data."""
+        """All that is neither data nor a buffer."""
         return sum(self.front.values()) + sum(self.back.values()) + self.fixed
 
 
@@ -197,23 +202,18 @@ def _tier(store: Store, device: Device, front: _Front | None, pages: int) -> Tie
     costs = {"words": table["tables"], "packed": table["packed"], "locations": table["locations"],
              "overflow": table["overflow"]}  # fmt: skip
     back = {"bitmaps": table["bitmaps"], "owners": table["owners"],
-            "marks": 0 if device.marks is None else device.marks.nbytes,
+            "lengths": 0 if device.marks is None else device.marks.nbytes,
             "payers": 0 if device.owners is None else device.owners.nbytes}  # fmt: skip
-    data = compressed = idle = 0
-    if device.on:
-        memory = device.backend.memory()
-        if device.pool:
-            data, compressed = memory["pool"] + memory["spare"], device.backend.counts()["bytes"]
-            back |= {name: n for name, n in memory.items() if name in ("records", "zspages")}
-            idle = memory["total"] - data - memory["records"] - memory["zspages"]
-        else:
-            idle = memory["total"]
-    fixed = table["total"] - sum(costs.values()) - table["bitmaps"] - table["owners"] + idle
+    memory = device.backend.memory() if device.on else {}
+    back |= {name: memory[name] for name in BACK if name in memory}
+    data = memory.get("pool", 0) + memory.get("spare", 0)
+    compressed = device.backend.counts()["bytes"] if "pool" in memory else 0
+    fixed = table["total"] - sum(costs.values()) - table["bitmaps"] - table["owners"] + memory.get("classes", 0)
     slack = max(costs["words"] - WORD * used, 0) + max(costs["locations"] - LOCATION * located, 0) + data - compressed
     named = [tier.name for tier in store.devices.tiers if tier.start <= device.priority <= tier.end]
     return TierReport(
         device.name, device.kind, named[0] if named else None, device.priority, device.on, used, pages, costs, back, fixed,
-        data, compressed, slack, dict(device.stat),
+        memory.get("bounce", 0) + memory.get("codec", 0), memory.get("held", 0), data, compressed, slack, dict(device.stat),
     )  # fmt: skip
 
 
