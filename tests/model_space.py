@@ -3,10 +3,10 @@
 # Used by the state machine of spaces.
 """What must be true of SwapTables that share a BlockSpace, without saying which slot or block is chosen.
 
-How to read it: `Table.slots` has the slots in use, past the end too; a slot's data is at its `loc`, a pair (table, block),
-or at its own number. `Table.taken` has the blocks that are taken through locations and whose they are: a slot's, HELD by
-whoever asked for them, or WAITING for their discard. Everything else follows. A choice that the core made is adopted:
-looked at, refused when it breaks a rule, and written down.
+How to read it: `Table.slots` has the slots in use, past the end too; a slot's data is at its `loc`, a pair (table,
+block), or at its own number. `Table.taken` has the blocks that are taken through locations and whose they are: a
+slot's, HELD by whoever asked for them, or WAITING for their discard. Everything else follows. A choice that the core
+made is adopted: looked at, refused when it breaks a rule, and written down.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def test_worked_example(shared):
     assert devices.tolist() == [table.member] * 4 and blocks.tolist() == [1, 3, 5, 7]
     assert (table.locs(run) & 2**22 - 1).tolist() == [1, 3, 5, 7]
     assert [(e.kind, e.count, e.pfn, e.memcg) for e in map(table.entry, run.tolist())] == [("folio", 0, 99, 5)] * 4
-    assert [table.entry(s).kind for s in range(9)] == ["bad", "lent", "folio", "lent", "folio", "lent", "folio", "lent", "folio"]
+    assert [table.entry(s).kind for s in range(9)] == ["bad", *["lent", "folio"] * 4]
     assert table.usage()["lent"] == 4 and table.usage()["free"] == 0 and table.usage()["clusters"]["past"] == 1
     assert (table.stats()["past"], table.stats()["blocks"], table.stats()["extents"]) == (1, 4, 4)
     table.check()
@@ -171,7 +171,7 @@ def test_devices():
     devices.check()
     devices.free(0, slot, 4)
     kinds, slots = devices.alloc_many(9, 0, contiguous=True)
-    assert sorted(zip(kinds.tolist(), slots.tolist(), strict=True)) == [(0, 0), (0, 2), (0, 4), (0, 6), (0, 196), (0, 198)]
+    assert not kinds.any() and sorted(slots.tolist()) == [0, 2, 4, 6, 196, 198]
     devices.check()
 
 

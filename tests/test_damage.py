@@ -245,7 +245,13 @@ def test_sides(moved, memory, what):
 
 @pytest.mark.parametrize(
     ("kind", "word"),
-    [("folio", pack("null")), ("folio", pack("folio", zero=True)), ("lent", pack("null")), ("null", pack("lent")), ("lent", pack("bad"))],
+    [
+        ("folio", pack("null")),
+        ("folio", pack("folio", zero=True)),
+        ("lent", pack("null")),
+        ("null", pack("lent")),
+        ("lent", pack("bad")),
+    ],
 )
 def test_words_beside_locations(moved, memory, kind, word):
     """What a word says must be what location and bitmap of its slot say: the first slot of a kind that has one."""

@@ -42,7 +42,8 @@ NONSENSE = [
     ("block_alloc", (-1,)), ("block_alloc", (2**70,)), ("alloc", (10, 0, 0, 0, True)), ("alloc_many", (3, -1)),
     ("defrag", (0,)), ("defrag", (10,)), ("defrag", (2, -1)), ("compact", (-1,)), ("compact", (2**42,)),
     ("compact", (0, -1)), ("compact", (0, 0, 2**42)), ("resize", (-1,)), ("resize", (2**32,)), ("resize", (None,)),
-    ("block_free", ([[1]],)), ("block_free", ([0.5],)), ("move_many", ([1], [0, 0], [0])), ("move_many", ([1], [0], [-1])),
+    ("block_free", ([[1]],)), ("block_free", ([0.5],)), ("move_many", ([1], [0, 0], [0])),
+    ("move_many", ([1], [0], [-1])),
     ("owners", ([-1],)), ("cache_add", (1, 2**41)), ("dup", (1, 0)),
 ]  # fmt: skip
 
@@ -147,7 +148,10 @@ class Machine(RuleBasedStateMachine):
         more = (np.full(slots.size, 9, np.uint64),) if op == "cache_add_many" else ()
         self.twin.call(t, op, slots, *(more or ((self.shadows(slots.size),) if op == "cache_del_many" else ())))
 
-    @rule(t=TABLE, pick=PICK, n=st.sampled_from([10, 512, 3000]), users=st.sampled_from([1, 1, 3]), step=st.sampled_from([0, 1, 9, 5000]))
+    @rule(
+        t=TABLE, pick=PICK, n=st.sampled_from([10, 512, 3000]), users=st.sampled_from([1, 1, 3]),
+        step=st.sampled_from([0, 1, 9, 5000]),
+    )
     def swap_out(self, t, pick, n, users, step):
         t, m = self.table(t)
         slots = np.array(self.some(m, pick if n < 3000 else 0, n, "folio"), np.int64)
@@ -161,7 +165,10 @@ class Machine(RuleBasedStateMachine):
         slots = np.array(self.some(m, pick if n < 3000 else 0, n, "shadow"), np.int64)
         self.twin.call(t, "cache_add_many", slots, np.full(slots.size, 11, np.uint64))
 
-    @rule(t=TABLE, seed=st.integers(0, 99), part=st.sampled_from([0.02, 0.3, 0.7, 1.0]), past=st.sampled_from([None, True, False]))
+    @rule(
+        t=TABLE, seed=st.integers(0, 99), part=st.sampled_from([0.02, 0.3, 0.7, 1.0]),
+        past=st.sampled_from([None, True, False]),
+    )
     def free_some(self, t, seed, part, past):
         """Holes in everything; or only past the end, so that blocks come home; or only what is on the device."""
         t, m = self.table(t)
@@ -222,7 +229,10 @@ class Machine(RuleBasedStateMachine):
 
     # -- misuse: refused with the state as it was
 
-    @rule(t=TABLE, pick=PICK, old=LOCS, new=LOCS, slot=st.sampled_from([None, None, -1, 0, 5, 3000, 2**32, 2**33, 2**63]))
+    @rule(
+        t=TABLE, pick=PICK, old=LOCS, new=LOCS,
+        slot=st.sampled_from([None, None, -1, 0, 5, 3000, 2**32, 2**33, 2**63]),
+    )
     def misuse_move(self, t, pick, old, new, slot):
         t, m = self.table(t)
         if slot is None:
@@ -237,7 +247,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(t=TABLE, of=TABLE, pick=PICK, locs=st.lists(LOCS, max_size=2))
     def misuse_blocks(self, t, of, pick, locs):
-        """Blocks that are somebody's location, or wait for their discard, or are nobody's; held ones given back twice."""
+        """Blocks that are somebody's location, or wait for their discard, or are nobody's; held ones twice."""
         t, m = self.table(t)
         of, other = self.table(of)
         blocks = sorted(b for b, owner in other.taken.items() if owner != HELD)
@@ -293,7 +303,10 @@ class Machine(RuleBasedStateMachine):
         self.unpin(cold)
         self.twin.resize(self.table(t)[0], blocks, mover)
 
-    @rule(t=TABLE, order=st.sampled_from([1, 2, 4, 9]), max_moves=st.none() | st.sampled_from([0, 1, 50]), cold=st.booleans())
+    @rule(
+        t=TABLE, order=st.sampled_from([1, 2, 4, 9]), max_moves=st.none() | st.sampled_from([0, 1, 50]),
+        cold=st.booleans(),
+    )
     def defrag(self, t, order, max_moves, cold):
         t, m = self.table(t)
         self.unpin(cold)

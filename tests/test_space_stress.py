@@ -1,4 +1,4 @@
-# Threads on tables of one space: data moves, blocks are lent, devices change their size, and every page reads back right.
+# Threads on tables of one space: data moves, blocks are lent, devices change their size; every page reads back right.
 # Imports the package and numpy.
 # Used by pytest and by the sanitizers; SWAPTABLE_STRESS_SECONDS says for how long, a minute each under the long mark.
 from __future__ import annotations

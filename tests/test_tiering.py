@@ -15,7 +15,7 @@ plain_build = pytest.mark.skipif(not PLAIN_BUILD, reason="an address sanitizer d
 
 
 class Tiers:
-    """An SSD and an HDD in one space, with a tag for each block; whoever pins slots reads and writes their data here."""
+    """An SSD and an HDD in one space, a tag for each block; whoever pins slots reads and writes their data here."""
 
     def __init__(self, ssd: dict, hdd: dict) -> None:
         self.space = BlockSpace()
@@ -235,7 +235,8 @@ def test_a_lent_slot_is_free_for_nobody():
 def test_cycle_of_a_full_ssd(discard, owners):
     """Slots are written back to the HDD, their blocks lent, the old slots freed meanwhile, some brought back."""
     rng, n = np.random.default_rng(5), 2**14
-    tiers = Tiers({"slots": n, "discard": discard, "owners": owners}, {"slots": 2 * n, "header": False, "owners": owners})
+    hdd = {"slots": 2 * n, "header": False, "owners": owners}
+    tiers = Tiers({"slots": n, "discard": discard, "owners": owners}, hdd)
     ssd, disk_pages = tiers.ssd, {}
     live = ssd.alloc_many(n - 1)
 
@@ -423,7 +424,8 @@ def test_ghosts_grow_and_shrink_by_cluster():
     table.free_many(np.setdiff1d(np.arange(clusters * 512), keep))
     table.trim()
     sparse = bytes_of(table) - empty
-    print(f"ghost: {full / (clusters * 512):.3f} bytes a slot of full clusters, {sparse / clusters:.0f} a cluster with one slot")
+    print(f"ghost: {full / (clusters * 512):.3f} bytes a slot of full clusters")
+    print(f"ghost: {sparse / clusters:.0f} bytes a cluster with one slot")
     assert table.usage()["used"] == clusters
     assert clusters * 4096 <= sparse <= clusters * (4096 + 64 + 8 + 1) + 8192
     table.check()
@@ -444,7 +446,7 @@ def test_a_ghosts_data_is_where_it_was_moved():
     slots = ghost.alloc_many(600, memcg=2)
     assert set(ghost.resolve(slots)[0].tolist()) == {-1}
     assert ghost.block_alloc(10).size == 0 and ghost.free_blocks == ghost.blocks == 0
-    with pytest.raises(ValueError, match="a ghost|without a size"):
+    with pytest.raises(ValueError, match=r"a ghost|without a size"):
         ghost.resize(100)
     new = ssd.block_alloc(600)
     ghost.move_many(slots, np.zeros(600, int), new)

@@ -116,7 +116,7 @@ cdef uint64_t table_bytes(table_t *t) noexcept nogil:
 # ---- Python
 
 ALL = 0xffffffff    # every device of a list
-PFN_LAST = PFN_MAX
+_PFN_LAST = PFN_MAX
 
 
 cdef enum:
@@ -1198,7 +1198,7 @@ cdef class SwapTable:
 
     # -- the size of the device, and where its free blocks lie
 
-    def resize(self, slots, mover=None, pfn=PFN_LAST):
+    def resize(self, slots, mover=None, pfn=_PFN_LAST):
         """Let the device have *slots* blocks, the header's included, while it is in use.
 
         Growing takes effect at once. Shrinking first gives nothing more to anybody from block *slots* on, then moves
@@ -1265,7 +1265,7 @@ cdef class SwapTable:
         with self._alone():
             moves.evacuate(self, move)
 
-    def defrag(self, order, max_moves=None, mover=None, pfn=PFN_LAST):
+    def defrag(self, order, max_moves=None, mover=None, pfn=_PFN_LAST):
         """Move data so that aligned runs of ``1 << order`` free blocks appear; entries stay what they are.
 
         Parameters
@@ -1451,14 +1451,14 @@ cdef class SwapTable:
         """(words, locations) of *slots*; 0 and 0 of one that the table has not, or has no more."""
         cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef uint64_t[::1] w
-        cdef uint32_t[::1] l
+        cdef uint32_t[::1] at
         cdef Py_ssize_t k
         words, locs = np.zeros(s.shape[0], np.uint64), np.zeros(s.shape[0], np.uint32)
-        w, l = words, locs
+        w, at = words, locs
         with nogil:
             for k in range(s.shape[0]):
                 w[k] = area_word(area(self), s[k])
-                lookup_locs(area(self), &s[k], &l[k], 1)
+                lookup_locs(area(self), &s[k], &at[k], 1)
         return words, locs
 
     def pin_many(self, slots, pfns):

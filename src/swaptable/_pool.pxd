@@ -183,6 +183,7 @@ cdef inline int depot_open(pool_t *p, int kind, uint64_t records) noexcept nogil
     cdef depot_t *d = &p.depots[kind]
     cdef uint64_t huge = HUGE_TABLES * TABLE_STRIDE, granules = records // SHAPES[kind].per + 1
     d.map_bytes = granules * SHAPES[kind].granule + 2 * huge
+    d.base = NULL
     d.cold = <uint64_t *>reserve((granules + 63) // 64 * 8)
     d.map = <uint8_t *>reserve(d.map_bytes)
     d.max, d.free, d.fresh = <uint32_t>records, NO_RECORD, kind > MORE_TABLES
@@ -199,8 +200,9 @@ cdef inline int depot_open(pool_t *p, int kind, uint64_t records) noexcept nogil
 
 cdef inline void depot_close(pool_t *p, int kind) noexcept nogil:
     cdef depot_t *d = &p.depots[kind]
-    if d.map != NULL:
-        unpoison_all(d.map, d.map_bytes)    # whoever maps it next knows nothing of our marks
+    if d.base != NULL:
+        # Whoever maps it next knows nothing of our marks. Marks for all of the map would fill an eighth of its size.
+        unpoison_all(d.base, record_at(d, kind, d.fresh) - d.base)
     unreserve(d.map, d.map_bytes)
     unreserve(d.cold, (d.max // SHAPES[kind].per + 64) // 64 * 8)
     d.map = d.base = NULL
@@ -367,11 +369,13 @@ cdef inline void cool_locked(depot_t *d, uint32_t granule) noexcept nogil:
 cdef inline void lower_fresh_locked(depot_t *d, int kind) noexcept nogil:
     """Granules at the end that went back were never given out, so to say. Context: the pool's lock."""
     cdef uint32_t per = SHAPES[kind].per, granule = d.fresh // per, first = kind > MORE_TABLES
+    cdef uint8_t *end = record_at(d, kind, d.fresh)
     while d.fresh > first and d.fresh % per == 0 and d.cold[(granule - 1) >> 6] >> ((granule - 1) & 63) & 1:
         granule -= 1
         d.cold[granule >> 6] &= ~(<uint64_t>1 << (granule & 63))
         d.nr_cold -= 1
         d.fresh = granule * per if granule else first
+    unpoison_all(record_at(d, kind, d.fresh), end - record_at(d, kind, d.fresh))
     if d.nr_cold == 0:
         d.cold_hint = 0
         give_back(d.cold, d.cold_high * <uint64_t>8)
@@ -428,6 +432,7 @@ cdef inline void trim_shared(pool_t *p, int kind, uint32_t nr, uint32_t fresh) n
         g = fresh // per
         give_back(record_at(d, kind, g * per), SHAPES[kind].granule)
         d.fresh = g * per if g else first
+        unpoison_all(record_at(d, kind, d.fresh), record_at(d, kind, fresh) - record_at(d, kind, d.fresh))
     spin_unlock(&p.lock)
     for g in range(granules):
         if count[g] == per:
