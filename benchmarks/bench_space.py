@@ -13,6 +13,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from swaptable import writeback
 from swaptable._contents import Contents, generate
 from swaptable.backends._pages import empty_pages
 from swaptable.space import SwapSpace
@@ -23,8 +24,9 @@ from .measure import REPEATS, Row, Series, elapsed, interleave
 
 PAGE = 4096
 BATCH = 4096            # pages that are written back at a time
-CHUNK = 1024            # pages of a transfer of the parts
+CHUNK = writeback.BATCH # pages of a transfer of the parts, as of the whole
 GIB = 1 << 30
+LIMIT = 256 << 20
 MIX = {"zero": 0.0, "same": 0.0, "compressible": 1.0, "random": 0.0}
 
 
@@ -43,11 +45,11 @@ def distinct(n: int) -> np.ndarray:
 class Down:
     """A batch of pages in a pool, to be written back to a file; the same by hand."""
 
-    def __init__(self, folder: str, direct: bool | None, compressed: bool = False) -> None:
+    def __init__(self, folder: str, direct: bool | None, compressed: bool, codec: str) -> None:
         path = os.path.join(folder, "swap")
         mkswap(path, 2 * BATCH * PAGE)
         self.space = SwapSpace(compressed_writeback=compressed)
-        self.pool = self.space.add_zswap("lz4", limit=4 * BATCH * PAGE)
+        self.pool = self.space.add_zswap(codec, limit=LIMIT)
         self.space.swapon(None, size=GIB, grow=True, priority=10)
         self.disk = self.space.swapon(path, priority=5, name="disk", direct=direct)
         self.time = clock if self.disk.backend.direct else elapsed
@@ -87,10 +89,10 @@ class Down:
 
 
 @contextmanager
-def down(direct: bool | None, compressed: bool = False) -> Iterator[Down]:
+def down(direct: bool | None, compressed: bool = False, codec: str = "lz4") -> Iterator[Down]:
     """A batch on a file in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        case = Down(folder, direct, compressed)
+        case = Down(folder, direct, compressed, codec)
         try:
             yield case
         finally:
@@ -98,9 +100,11 @@ def down(direct: bool | None, compressed: bool = False) -> Iterator[Down]:
             case.space.close()
 
 
-def writeback_row(name: str, what: str, direct: bool | None, repeats: int, compressed: bool = False) -> Row:
+def writeback_row(
+    name: str, what: str, direct: bool | None, repeats: int, compressed: bool = False, codec: str = "lz4"
+) -> Row:
     """How much of the speed of its parts a writeback has."""
-    with down(direct, compressed) as case:
+    with down(direct, compressed, codec) as case:
         if direct is None and not case.disk.backend.direct:
             return Row(name, what, float("nan"), "x", note=f"skipped: {case.disk.backend.direct_why}")
         series = interleave({"whole": (case.whole, 0), "loads": (case.loads, 0), "write": (case.write, 0)}, repeats)
@@ -116,20 +120,21 @@ def writeback_row(name: str, what: str, direct: bool | None, repeats: int, compr
 class Off:
     """A device that is half full, to be emptied into a pool or another file; the same by hand."""
 
-    def __init__(self, folder: str, size: int, to_pool: bool) -> None:
-        self.size, self.used = size, size // PAGE // 2
+    def __init__(self, folder: str, size: int, to_pool: bool, direct: bool | None = False) -> None:
+        self.direct, self.size, self.used = direct, size, size // PAGE // 2
         self.paths = [os.path.join(folder, name) for name in "ab"]
         for path in self.paths:
             mkswap(path, size)
         self.space = SwapSpace()
-        self.space.swapon(self.paths[0], priority=5, name="a", direct=False)
+        self.space.swapon(self.paths[0], priority=5, name="a", direct=self.direct)
         self._fill()
         if to_pool:
             self.other = self.space.add_zswap("lz4", limit=size, priority=1, name="b")
         else:
-            self.other = self.space.swapon(self.paths[1], priority=1, name="b", direct=False)
+            self.other = self.space.swapon(self.paths[1], priority=1, name="b", direct=self.direct)
         self.buffer = empty_pages(CHUNK)
         self.last: Swapoff | None = None
+        self.kept: list[np.ndarray] = []
 
     def _fill(self) -> None:
         """Every second page goes: half of the blocks, in runs of 8, are in use."""
@@ -147,7 +152,7 @@ class Off:
         begin = perf_counter_ns()
         self.last = self.space.swapoff("a")
         took = perf_counter_ns() - begin
-        self.space.swapon(self.paths[0], priority=5, name="a", direct=False)
+        self.space.swapon(self.paths[0], priority=5, name="a", direct=self.direct)
         self.space.prefetch(self.entries, "a")
         self.space.run_discard()
         return took / len(self.entries)
@@ -174,8 +179,6 @@ class Off:
         self.kept.clear()
         return took / len(self.entries)
 
-    kept: list = []
-
     @staticmethod
     def _each(run: Callable[[np.ndarray], object], blocks: np.ndarray) -> float:
         def whole() -> None:
@@ -185,10 +188,12 @@ class Off:
         return clock(whole) / len(blocks)
 
 
-def swapoff_row(name: str, what: str, size: int, to_pool: bool, repeats: int) -> Row:
+def swapoff_row(
+    name: str, what: str, size: int, to_pool: bool, repeats: int, direct: bool | None = False
+) -> Row:
     """How many times its parts a swapoff takes."""
     with tempfile.TemporaryDirectory() as folder:
-        case = Off(folder, size, to_pool)
+        case = Off(folder, size, to_pool, direct)
         series: Series = interleave(
             {"whole": (case.whole, 0), "reads": (case.reads, 0), "stores": (case.stores, 0)}, repeats
         )
@@ -206,10 +211,12 @@ def rows(repeats: int = REPEATS) -> list[Row]:
     few = max(3, repeats // 3)
     return [
         writeback_row("s1 writeback", "pool to file, page cache, over its parts", False, repeats),
+        writeback_row("s1 zstd-1", "pool of zstd-1 to file, page cache, over its parts", False, repeats, codec="zstd-1"),
         writeback_row("s1 direct", "pool to file, direct, over its parts", None, repeats),
         writeback_row("s1 compressed", "pool to file, still compressed, over its parts", False, repeats, True),
         swapoff_row("s2 to a pool", "swapoff, half-full 1 GiB file to a pool, times its parts", GIB, True, few),
         swapoff_row("s2 to a file", "swapoff, half-full 1 GiB file to a file, times its parts", GIB, False, few),
+        swapoff_row("s2 direct", "swapoff, half-full 1 GiB file to a file, direct", GIB, False, few, None),
     ]
 
 

@@ -1161,12 +1161,15 @@ cdef class SwapTable:
         cdef int k, n = view.shape[0], member
         cdef uint32_t front
         cdef int64_t slot
+        cdef int32_t[::1] m
+        cdef int64_t[::1] s
         members, slots = np.full(n, -1, np.int32), np.full(n, -1, np.int64)
+        m, s = members, slots
         for k in range(n):
             front = owner_of(area(self), view[k], &self.stat)
             slot = slot_of(area(self).space, front, &member) if front else -1
             if slot >= 0:
-                members[k], slots[k] = member, slot
+                m[k], s[k] = member, slot
         return members, slots
 
     @property

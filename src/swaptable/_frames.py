@@ -67,7 +67,7 @@ class Frames:
     Memory is taken as frames are touched; regions keep theirs until `trim`.
     """
 
-    def __init__(self, cap: int, region: int = 1024) -> None:
+    def __init__(self, cap: int, region: int = 4096) -> None:
         if not 0 <= cap <= (1 << w.FRAME_BITS) - w.FIRST_FRAME - _NR_REGIONS * region or region < 1:
             raise_errno(errno.EINVAL, f"cap {cap}, region {region}: expected a swap cache of 0 to 1,000,000 pages")
         self.cap, self.region_size = cap, region

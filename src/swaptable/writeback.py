@@ -24,7 +24,7 @@ from swaptable._store import Errors, Packed, Slots, Store
 from swaptable.errors import SwapValueError
 from swaptable.tiers import ALL_TIERS
 
-BATCH = 1024
+BATCH = 4096  # pages that are pinned at a time
 SPAN = 1 << 15  # blocks of a device that its hand passes at a time
 
 __all__ = ["Writeback"]
@@ -192,7 +192,7 @@ class Writeback:
         done = 0
         while source is not None and done < n and self._below(source):
             moved, seen = 0, False
-            for front, slots in self.cold(source, min(n - done, 4 * BATCH), group):
+            for front, slots in self.cold(source, min(n - done, BATCH), group):
                 seen = True
                 errors = self.move(front, slots, source, None, below=source.priority)
                 moved += int((errors == 0).sum())
