@@ -111,7 +111,8 @@ def writeback_row(
     parts = np.array(series["loads"]) + np.array(series["write"])
     note = f"loads {series.ns('loads'):.0f}, write {series.ns('write'):.0f} ns a page"
     ratio = float(np.median(parts / np.array(series["whole"])))
-    return Row(name, what, ratio, "x", series.ns("whole"), "loads + write", float(np.median(parts)), 0.9, None, True, note)
+    peer = float(np.median(parts))
+    return Row(name, what, ratio, "x", series.ns("whole"), "loads + write", peer, 0.9, None, True, note)
 
 
 # ---- swapoff
@@ -211,7 +212,7 @@ def rows(repeats: int = REPEATS) -> list[Row]:
     few = max(3, repeats // 3)
     return [
         writeback_row("s1 writeback", "pool to file, page cache, over its parts", False, repeats),
-        writeback_row("s1 zstd-1", "pool of zstd-1 to file, page cache, over its parts", False, repeats, codec="zstd-1"),
+        writeback_row("s1 zstd-1", "pool of zstd-1 to file, over its parts", False, repeats, codec="zstd-1"),
         writeback_row("s1 direct", "pool to file, direct, over its parts", None, repeats),
         writeback_row("s1 compressed", "pool to file, still compressed, over its parts", False, repeats, True),
         swapoff_row("s2 to a pool", "swapoff, half-full 1 GiB file to a pool, times its parts", GIB, True, few),

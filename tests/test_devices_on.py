@@ -1,4 +1,4 @@
-# swapon and what follows from it: who is used first, the lists that name devices, fstab, ghosts, resize, what swapoff leaves.
+# swapon and what follows from it: who is used first, the lists that name devices, fstab, ghosts, resize, swapoff.
 # Imports the package, page_mix.
 # Used by pytest; every test ends in check().
 import os

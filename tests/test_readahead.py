@@ -158,7 +158,7 @@ def test_rotational_devices_go_by_slots():
 
 
 def test_zeros_pools_and_holes_in_a_window():
-    """Pages of a pool that were read ahead are dirty: the pool has them no more. Free and cached slots are passed over."""
+    """Pages of a pool that were read ahead are dirty: the pool has them no more. Free slots are passed over."""
     with SwapSpace() as space:
         space.add_zswap("lz4", limit=MIB)
         space.swapon(backend=MemoryBackend(256), name="disk")

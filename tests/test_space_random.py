@@ -22,7 +22,7 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o) or "plain")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random(tmp_path, seed, options):
-    """Some ten thousand pages, with frees, rewrites, prefetch and swapoff in between: nothing is lost or there twice."""
+    """Some ten thousand pages, with frees, rewrites, prefetch and swapoff in between: nothing is lost or doubled."""
     twin = Twin(tmp_path, np.random.default_rng(seed), **options)
     for k in range(150):
         twin.step()

@@ -74,7 +74,9 @@ def test_what_nobody_takes_goes_into_the_swap_cache():
         assert np.array_equal(space.swap_in_many(entries[:25]), pages[:25])
         space.swapon(backend=MemoryBackend(64), name="c")
         space.shrink_cache()
-        assert set(space.where(entries[25:])) <= {"b", "c"} and np.array_equal(space.swap_in_many(entries[25:]), pages[25:])
+        assert set(space.where(entries[25:])) <= {"b", "c"} and np.array_equal(
+            space.swap_in_many(entries[25:]), pages[25:]
+        )
         space.check()
 
 
@@ -96,7 +98,8 @@ def test_without_room_it_is_on_again_and_says_how_much_is_left():
         space.check()
 
 
-def test_cancel(space):
+def test_cancel(space, monkeypatch):
+    monkeypatch.setattr("swaptable.swapoff.BATCH", 512)
     pages = noise(1500)
     entries = space.swap_out_many(pages).entries
     answers = iter([False, True])

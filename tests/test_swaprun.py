@@ -83,7 +83,10 @@ def test_a_page_with_other_contents_is_noticed(tmp_path):
 
 def test_out_of_swap(tmp_path):
     program = Program.load(accesses(6000))
-    with machine(tmp_path, ["memory:1M"]) as space, pytest.raises(SwapFullError, match="pages can go nowhere: all tiers are full"):
+    with (
+        machine(tmp_path, ["memory:1M"]) as space,
+        pytest.raises(SwapFullError, match="pages can go nowhere: all tiers are full"),
+    ):
         run(space, program, 100, Contents(generate(64)))
 
 
@@ -132,7 +135,17 @@ def test_the_command(tmp_path, capsys):
 
 def test_json_and_a_file_of_pages(tmp_path, capsys):
     (tmp_path / "core").write_bytes(generate(32, seed=9).tobytes())
-    arguments = ["run", "gcc", "--limit", "40000", "--tier", "zram:lz4:64M", "--pages", str(tmp_path / "core"), "--json"]
+    arguments = [
+        "run",
+        "gcc",
+        "--limit",
+        "40000",
+        "--tier",
+        "zram:lz4:64M",
+        "--pages",
+        str(tmp_path / "core"),
+        "--json",
+    ]
     assert cli.main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["schema"] == 1 and found["command"] == "run" and found["verified"] >= found["swapped_in"] > 0

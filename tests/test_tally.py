@@ -8,6 +8,7 @@ import pytest
 from page_mix import mix
 from test_space import MIB, noise, text
 
+from swaptable._tally import COLUMNS
 from swaptable.backends.memory import MemoryBackend
 from swaptable.backends.zram import ZramBackend
 from swaptable.memcg import MemcgTree
@@ -43,7 +44,11 @@ def test_it_adds_up(space):
     assert ghost["slack"] == 3 * 6144 - 8 * 1200 - 4 * located
     assert ghost["pages"] == 0 and pool["pages"] + tiers["disk"]["pages"] == located
     counts = space.devices["zswap0"].backend.counts()
-    assert (pool["pages"], pool["pool"], pool["compressed"]) == (counts["stored"], counts["pages"] * 4096, counts["bytes"])
+    assert (pool["pages"], pool["pool"], pool["compressed"]) == (
+        counts["stored"],
+        counts["pages"] * 4096,
+        counts["bytes"],
+    )
     assert pool["slack"] == pool["pool"] - pool["compressed"]
     groups = {group["path"]: group for group in found["groups"]}
     assert sum(group["slots"] for group in groups.values()) == 1200
@@ -58,7 +63,7 @@ def test_it_adds_up(space):
 def test_a_table_for_people(space):
     space.swap_out_many(np.concatenate([text(200), noise(100)]))
     lines = str(space.report()).splitlines()
-    assert lines[0].split() == "tier type prio slots pages front end back end pool compressed slack".split()
+    assert lines[0].split() == " ".join(COLUMNS).split()
     assert lines[2].split()[:7] == ["ghost", "ghost", "50", "300", "0", "6,144", "0"]
     assert [line.split()[0] for line in lines] == ["tier", "zswap0", "ghost", "disk"]
 

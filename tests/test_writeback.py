@@ -208,8 +208,8 @@ def test_rewritten_while_it_moves(watched):
 
 
 def test_a_page_that_swapoff_has_locked_is_waited_for(watched):
-    """Swapoff moves the data of a page that is mapped; whoever swaps it out again meanwhile waits, and writes it over."""
-    space, disk = watched
+    """Swapoff moves the data of a page that is mapped; whoever swaps it out again waits, and writes it over."""
+    space, _ = watched
     page, other = noise(2)
     entry = space.swap_out(page)
     space.swapon(backend=Watched(64), name="other", priority=1)

@@ -478,7 +478,10 @@ cdef inline int64_t take_some(area_t *t, int64_t n, uint32_t *out, bint runs, ui
 
 
 cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, bint runs, bint *broken, swap_stat_t *st) noexcept nogil:
-    """Take *n* blocks that were promised, with *runs* rather in long runs than in gaps. Context: no cluster or list lock. Return: how many; *broken* when slots took the others first."""
+    """Take *n* blocks that were promised, with *runs* rather in long runs than in gaps.
+
+    Context: no cluster or list lock. Return: how many; *broken* when slots took the others first.
+    """
     cdef uint32_t spare = NO_RECORD
     cdef int64_t got = 0, m
     cdef int idle = 0

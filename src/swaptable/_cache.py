@@ -122,9 +122,9 @@ class Cache:
         return mine
 
     def mine(self, front: Device, slots: Slots, pfns: Pfns) -> Iterator[NDArray[np.int64]]:
-        """Lock pages of a caller, who has *pfns*: those that nobody is at work on first; which, until there are no more.
+        """Lock pages of a caller, who has *pfns*: those that nobody is at work on first; until there are no more.
 
-        What is locked is to be let go of before the next are asked for. Pages whose slots were taken are not among them.
+        What is locked is to be let go of before the next are asked for. Pages without their slots are not among them.
         """
         left = np.arange(len(slots))
         while len(left):
@@ -152,7 +152,9 @@ class Cache:
         words = front.table.words(slots)
         pfns, given = w.pfns(words), np.zeros(len(slots), np.uint64)
         frames = w.frames(pfns)
-        idle = w.is_folio(words) & (w.counts(words) == 0) & (frames >= w.FIRST_FRAME) & (frames < self.frames.first_region)
+        idle = (
+            w.is_folio(words) & (w.counts(words) == 0) & (frames >= w.FIRST_FRAME) & (frames < self.frames.first_region)
+        )
         idle[idle] = self.frames.flags[frames[idle]] & (DIRTY | UPTODATE) == UPTODATE
         idle[idle] = self.lock(front, slots[idle], pfns[idle])
         if idle.any():

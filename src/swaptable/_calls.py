@@ -44,7 +44,9 @@ def as_entries(entries: ArrayLike) -> NDArray[np.int64]:
     """Entries as a contiguous int64 array."""
     array = np.asarray(entries)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise SwapValueError(errno.EINVAL, f"entries: expected integers in one dimension, not {array.dtype}, {array.shape}")
+        raise SwapValueError(
+            errno.EINVAL, f"entries: expected integers in one dimension, not {array.dtype}, {array.shape}"
+        )
     return np.ascontiguousarray(array, np.int64)
 
 
@@ -80,11 +82,15 @@ class PageCalls:
         pages = as_pages(data)
         order = len(pages).bit_length() - 1
         if not len(pages) or len(pages) != 1 << order or order > 9:
-            raise SwapValueError(errno.EINVAL, f"data: {pages.nbytes} bytes; expected a folio of 1, 2, 4, ... 512 pages")
+            raise SwapValueError(
+                errno.EINVAL, f"data: {pages.nbytes} bytes; expected a folio of 1, 2, 4, ... 512 pages"
+            )
         got = self._out.many(pages, order, memcg, split=False)
         if got.errors.any():
             self.free_many(got.entries[got.entries >= 0])
-            raise_errno(int(got.errors[got.errors != 0][0]), f"swap-out of {len(pages)} pages: they stay with the caller")
+            raise_errno(
+                int(got.errors[got.errors != 0][0]), f"swap-out of {len(pages)} pages: they stay with the caller"
+            )
         return int(got.entries[0])
 
     def swap_out_many(
@@ -113,7 +119,9 @@ class PageCalls:
         """
         array = as_pages(pages)
         if not 0 <= order <= 9 or len(array) % (1 << order):
-            raise SwapValueError(errno.EINVAL, f"order {order}: expected 0 to 9, and whole folios of {len(array)} pages")
+            raise SwapValueError(
+                errno.EINVAL, f"order {order}: expected 0 to 9, and whole folios of {len(array)} pages"
+            )
         if mapped is None:
             return self._out.many(array, order, memcg)
         stored_to = np.zeros(len(array), bool) if dirty is None else np.asarray(dirty, bool)
@@ -164,8 +172,8 @@ class PageCalls:
         Raises
         ------
         SlotNotInUseError, TransferError
-            Of the first entry that has no page, or whose page cannot be read: that entry is what it was; ``errors`` says
-            which they are, ``pages`` has the pages of the others, which are swapped in.
+            Of the first entry that has no page, or whose page cannot be read: that entry is what it was; ``errors``
+            says which they are, ``pages`` has the pages of the others, which are swapped in.
         """
         return self._into(as_entries(entries), out, Mode.TAKE)
 
@@ -199,10 +207,10 @@ class PageCalls:
         return out.tobytes()
 
     def map_many(self, entries: ArrayLike, out: NDArray[np.uint8] | None = None) -> Mapped:
-        """Swap pages in and keep their slots, as the kernel does for a page that is read: evicted clean, it costs nothing.
+        """Swap pages in and keep their slots, as the kernel does: a page that is evicted clean costs nothing.
 
         A slot without other users is taken from its page when more than half of swap is used and slots are asked for
-        (`SwapTable.set_reclaim`). Errors as of `swap_in_many`; ``mapped`` is what this would have returned for the others.
+        (`SwapTable.set_reclaim`). Errors as of `swap_in_many`; ``mapped`` is what came of the others.
         """
         array = as_entries(entries)
         pfns = np.zeros(len(array), np.uint64)
@@ -225,11 +233,17 @@ class PageCalls:
         self.store.settle()
 
     def _into(
-        self, entries: NDArray[np.int64], out: NDArray[np.uint8] | None, mode: Mode, pfns: NDArray[np.uint64] | None = None
+        self,
+        entries: NDArray[np.int64],
+        out: NDArray[np.uint8] | None,
+        mode: Mode,
+        pfns: NDArray[np.uint64] | None = None,
     ) -> NDArray[np.uint8]:
         out = np.empty((len(entries), PAGE), np.uint8) if out is None else out
         if out.shape != (len(entries), PAGE) or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            raise SwapValueError(errno.EINVAL, f"out: expected a contiguous uint8 array of shape ({len(entries)}, {PAGE})")
+            raise SwapValueError(
+                errno.EINVAL, f"out: expected a contiguous uint8 array of shape ({len(entries)}, {PAGE})"
+            )
         self._read(entries, out, mode, pfns)
         return out
 
@@ -257,14 +271,18 @@ class PageCalls:
         self.dup_many([entry])
 
     def dup_many(self, entries: ArrayLike) -> None:
-        """One more user of each entry; SlotNotInUseError for one that nobody has, those of its device before it are done."""
+        """One more user of each entry; SlotNotInUseError for one that nobody has, of its device none is done then."""
         array = as_entries(entries)
         for front, where in self.cache.by_type(array):
             slots = array[where] & w.SLOT_MASK
             words = front.table.words(slots)
             nobody = np.flatnonzero(~(w.is_folio(words) | w.is_shadow(words)) | (w.counts(words) == 0))
             if len(nobody):
-                raise_errno(errno.ENOENT, f"dup of entry {int(array[where[nobody[0]]]):#x}: nobody has it", int(where[nobody[0]]))
+                raise_errno(
+                    errno.ENOENT,
+                    f"dup of entry {int(array[where[nobody[0]]]):#x}: nobody has it",
+                    int(where[nobody[0]]),
+                )
             front.table.dup_many(slots)
 
     def free(self, entry: int, nr: int = 1) -> None:
@@ -293,7 +311,7 @@ class PageCalls:
             raise_errno(errno.ENOENT, f"free of entry {int(array[min(bad)]):#x}: nobody has it", min(bad))
 
     def _put_pinned(self, front: Any, slots: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """`put_each` where what a slot had with it must be known: it is pinned, or somebody who has it will see to it."""
+        """`put_each` where what a slot had with it must be known: it is pinned, or whoever has it sees to it."""
         old = np.zeros(len(slots), np.uint64)
         left = np.arange(len(slots))
         while len(left):

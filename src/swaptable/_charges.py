@@ -4,7 +4,7 @@
 """Charges of a swap space.
 
 A slot of a device with blocks is charged from its allocation to its end. A slot of a ghost is charged while its data is
-in a block of a device; in memory or in a pool it only keeps its owner's id alive (unless the tree has ``charge_ghost``).
+in a block of a device; in memory or in a pool it only keeps its owner's id (unless the tree has ``charge_ghost``).
 Compressed bytes are charged while they are in a pool.
 """
 

@@ -34,7 +34,9 @@ def parse_mix(text: str) -> dict[str, float]:
     for part in text.split(","):
         name, _, value = part.partition("=")
         if name not in shares or not value.replace(".", "", 1).isdigit():
-            raise SwapValueError(errno.EINVAL, f"mix {text!r}: expected shares such as zero=20,same=1,compressible=70,random=9")
+            raise SwapValueError(
+                errno.EINVAL, f"mix {text!r}: expected shares such as zero=20,same=1,compressible=70,random=9"
+            )
         shares[name] = float(value)
     total = sum(shares.values())
     if not total:
@@ -72,7 +74,9 @@ def read_pages(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """The whole pages of a file, for example of a core dump; what is left over at its end is not used."""
     data = np.fromfile(path, np.uint8)
     if len(data) < PAGE:
-        raise SwapValueError(errno.EINVAL, f"{os.fspath(path)} has {len(data)} bytes; expected a page of {PAGE} at least")
+        raise SwapValueError(
+            errno.EINVAL, f"{os.fspath(path)} has {len(data)} bytes; expected a page of {PAGE} at least"
+        )
     return data[: len(data) // PAGE * PAGE].reshape(-1, PAGE)
 
 

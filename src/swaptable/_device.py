@@ -50,7 +50,7 @@ class Device:
     first_size : int
         Bytes that a ghost starts with.
     marks : ndarray of uint16, shape (blocks,), or None
-        For each block how long the compressed page in it is (13 bits, 0: a page as it is) and by which codec of *codecs*.
+        For each block how long the compressed page in it is (13 bits, 0: a page as it is), and which of *codecs*.
     owners : ndarray of uint16, or None
         Of a pool: the cgroup that pays for each object; made when one does.
     stat : dict of str to int

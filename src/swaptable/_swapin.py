@@ -136,8 +136,8 @@ class SwapIn:
     def _keep(self, front: Device, slots: Slots, session: int, pages: NDArray[np.uint8]) -> NDArray[np.bool]:
         """Let pages that others have swapped out too stay in the cache; which do.
 
-        A load from a pool is exclusive: the object goes, the folio is dirty. With *promote* so is one from a device that is
-        not the best: what is used again goes to the best when it leaves the cache.
+        A load from a pool is exclusive: the object goes, the folio is dirty. With *promote* so is one from a device
+        that is not the best: what is used again goes to the best when it leaves the cache.
         """
         kept = np.zeros(len(slots), bool)
         if not len(slots):

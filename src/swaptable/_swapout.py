@@ -32,7 +32,7 @@ class SwappedOut(NamedTuple):
     entries : ndarray of int64, shape (n,)
         Those of a folio follow one another unless it was split; -1 where a page stays with the caller.
     errors : ndarray of int32, shape (n,)
-        0, or why it stays: ENOSPC no slots, or nobody took the data and the swap cache is full; ENOMEM the cgroup's limit.
+        0, or why it stays: ENOSPC no slots, or nobody took the data and the cache is full; ENOMEM the cgroup's limit.
     """
 
     entries: NDArray[np.int64]
@@ -96,7 +96,10 @@ class SwapOut:
             self.store.count(thp_swpout_fallback=(n - len(types)) * (order == 9))
             if split:
                 alone = self.many(data[len(types) :].reshape(-1, PAGE), 0, group)
-                entries[len(types) :], errors[len(types) :] = alone.entries.reshape(-1, nr), alone.errors.reshape(-1, nr)
+                entries[len(types) :], errors[len(types) :] = (
+                    alone.entries.reshape(-1, nr),
+                    alone.errors.reshape(-1, nr),
+                )
         self.store.settle()
         return SwappedOut(entries.reshape(-1), errors.reshape(-1))
 

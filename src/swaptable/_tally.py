@@ -135,7 +135,9 @@ class Report:
         found["tiers"], found["groups"] = list(found["tiers"]), list(found["groups"])
         for tier, shown in zip(self.tiers, found["tiers"], strict=True):
             shown["metadata"] = tier.metadata
-        total = {name: sum(tier[name] for tier in found["tiers"]) for name in ("metadata", "pool", "compressed", "slack")}
+        total = {
+            name: sum(tier[name] for tier in found["tiers"]) for name in ("metadata", "pool", "compressed", "slack")
+        }
         return {"schema": 1, "total": total, **found}
 
     def to_json(self) -> str:
@@ -212,8 +214,9 @@ def _tier(store: Store, device: Device, front: _Front | None, pages: int) -> Tie
     slack = max(costs["words"] - WORD * used, 0) + max(costs["locations"] - LOCATION * located, 0) + data - compressed
     named = [tier.name for tier in store.devices.tiers if tier.start <= device.priority <= tier.end]
     return TierReport(
-        device.name, device.kind, named[0] if named else None, device.priority, device.on, used, pages, costs, back, fixed,
-        memory.get("bounce", 0) + memory.get("codec", 0), memory.get("held", 0), data, compressed, slack, dict(device.stat),
+        device.name, device.kind, named[0] if named else None, device.priority, device.on, used, pages, costs, back,
+        fixed, memory.get("bounce", 0) + memory.get("codec", 0), memory.get("held", 0), data, compressed, slack,
+        dict(device.stat),
     )  # fmt: skip
 
 

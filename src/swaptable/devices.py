@@ -1,4 +1,4 @@
-# The devices of a swap space: swapon, the order in which they are used, the lists that name them, and what swapoff leaves.
+# The devices of a swap space: swapon, the order in which they are used, the lists that name them, what swapoff leaves.
 # May import the core, the backends, swapfile, swaplist, tiers, _device, errors.
 # Used by the store, writeback, swapoff and the swap space.
 """Swap devices, pools among them, that share one space of blocks and one list of swap types."""
@@ -99,7 +99,9 @@ class Devices:
         for device in self:
             if device.name == name:
                 return device
-        raise SwapError(errno.ENOENT, f"no device {name!r} is on; there are {', '.join(d.name for d in self) or 'none'}")
+        raise SwapError(
+            errno.ENOENT, f"no device {name!r} is on; there are {', '.join(d.name for d in self) or 'none'}"
+        )
 
     def member(self, number: int) -> Device:
         """The device that `SwapTable.resolve` calls *number*."""
@@ -114,10 +116,11 @@ class Devices:
         return allowed
 
     def stores(self, mask: int, below: int | None = None) -> list[Device]:
-        """Where data may go: devices in the tiers of *mask*, best first, equals in turn; *below*: of less priority only."""
+        """Where data may go: devices in the tiers of *mask*, best first, equals in turn; *below* a priority."""
         found = [
             device for device in self
-            if not (device.ghost or device.closing) and self.tiers.mask(device.priority) & mask and (below is None or device.priority < below)
+            if not (device.ghost or device.closing) and self.tiers.mask(device.priority) & mask
+            and (below is None or device.priority < below)
         ]  # fmt: skip
         self._turn += 1
         return sorted(found[self._turn % len(found) :] + found[: self._turn % len(found)], key=_rank) if found else []
@@ -168,7 +171,9 @@ class Devices:
             self.tiers.mask(rank)  # refuses one out of range
             if (backend is None and path is None) or (header is not None and header.ghost):
                 if path is None and (not grow or size is None):
-                    raise_errno(errno.EINVAL, f"size {size}, grow {grow}: a device without a file grows, from a size on")
+                    raise_errno(
+                        errno.EINVAL, f"size {size}, grow {grow}: a device without a file grows, from a size on"
+                    )
                 return self._on(self._ghost(name, rank, what, header, size, large))
             return self._on(self._real(path, name, rank, what, header, size, backend, front, large, direct))
 
@@ -189,7 +194,13 @@ class Devices:
         return next((d for d in alike if d.type >= 0), None)
 
     def _ghost(
-        self, name: str, rank: int, flags: frozenset[str], header: SwapHeader | None, size: int | None, large: bool | None
+        self,
+        name: str,
+        rank: int,
+        flags: frozenset[str],
+        header: SwapHeader | None,
+        size: int | None,
+        large: bool | None,
     ) -> Device:
         """A front end that grows; the one that it was, where slots of that are still in use."""
         first = header.size if header is not None else size or 0
@@ -311,7 +322,9 @@ class Devices:
             device.backend.limit = size
             return
         if device.header is None and not 1 <= pages <= device.backend.blocks:
-            raise_errno(errno.EINVAL, f"size {size}: expected at most the {device.backend.blocks * PAGE} of {device.name}")
+            raise_errno(
+                errno.EINVAL, f"size {size}: expected at most the {device.backend.blocks * PAGE} of {device.name}"
+            )
         with self.lock:
             if device.header is not None and pages > device.pages:
                 self._lengthen(device, pages)

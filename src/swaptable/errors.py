@@ -24,7 +24,7 @@ class SwapError(OSError):
     done : int or None
         In a batch: how many elements before it were done (they stay done).
     errors, pages, mapped : ndarray of int32, shape (n,); ndarray of uint8, shape (n, 4096); Mapped; or None
-        Of a swap-in that failed for some: 0 or the errno of each, the pages of those that came, what `map_many` returns.
+        Of a swap-in that failed for some: 0 or the errno of each, the pages of those that came, what `map_many` has.
     """
 
     index: int | None = None

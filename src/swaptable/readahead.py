@@ -45,11 +45,9 @@ def window(before: int, at: int, hits: int, most: int, last: int) -> int:
         The window before.
     """
     pages = hits + 2
-    if pages == 2:
-        pages = 2 if abs(at - before) == 1 else 1
-    else:
-        pages = max(4, 1 << (pages - 1).bit_length())
-    return max(min(pages, most), last // 2)
+    grown = max(4, 1 << (pages - 1).bit_length())
+    alone = 2 if abs(at - before) == 1 else 1
+    return max(min(grown if hits else alone, most), last // 2)
 
 
 @dataclass
@@ -164,7 +162,7 @@ class Readahead:
         good = self.store.read(front, slots, pages) == 0
         kept = np.zeros(len(slots), bool)
         pools = np.isin(front.table.resolve(slots)[0], [d.member for d in self.store.devices if d.pool])
-        # A load from a pool is exclusive: the folio is dirty. The page that is asked for was not read ahead of anything.
+        # A load from a pool is exclusive: the folio is dirty. The page that is asked for was not read ahead.
         for dirty in (False, True):
             for asked in (False, True):
                 some = np.flatnonzero(good & (pools == dirty) & ((slots == slot) == asked))

@@ -44,12 +44,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--compressed-writeback", action="store_true", help="what a full pool writes back stays compressed")
 
 
-def report(args: argparse.Namespace, progress: Callable[[int, int], None] | None = None) -> tuple[dict[str, Any], Table]:
+def report(
+    args: argparse.Namespace, progress: Callable[[int, int], None] | None = None
+) -> tuple[dict[str, Any], Table]:
     """Run, and return the JSON and the table."""
     from swaptable.trace import find_trace
 
     share = parse_memory(args.memory)
-    pool = read_pages(args.pages) if args.pages else generate(mix=parse_mix(args.mix) if args.mix else None, seed=args.seed)
+    pool = (
+        read_pages(args.pages)
+        if args.pages
+        else generate(mix=parse_mix(args.mix) if args.mix else None, seed=args.seed)
+    )
     program = Program.load(find_trace(args.trace), args.limit)
     memory = int(program.footprint * share) if isinstance(share, float) else int(share) // PAGE_SIZE
     made: list[str] = []
@@ -65,7 +71,16 @@ def report(args: argparse.Namespace, progress: Callable[[int, int], None] | None
 
 
 def _json(args: argparse.Namespace, program: Program, result: RunResult) -> dict[str, Any]:
-    names = ("accesses", "faults", "swapped_in", "verified", "memory_pages", "footprint_pages", "written_back", "seconds")
+    names = (
+        "accesses",
+        "faults",
+        "swapped_in",
+        "verified",
+        "memory_pages",
+        "footprint_pages",
+        "written_back",
+        "seconds",
+    )
     found = {name: getattr(result, name) for name in names}
     return {"command": "run", "trace": program.name, "tiers": args.tier, **found, "report": result.report.to_dict()}
 

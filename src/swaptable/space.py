@@ -77,8 +77,8 @@ class SwapSpace(PageCalls):
     mixed_swapin : bool
         A folio whose pages are in several places comes back whole, not page by page.
     promote : bool
-        A page that is swapped in while others still have it goes to the best tier when it leaves the swap cache, wherever
-        it was.
+        A page that is swapped in while others still have it goes to the best tier when it leaves the swap cache,
+        wherever it was.
     page_cluster : int
         ``/proc/sys/vm/page-cluster``: `fault` reads up to ``1 << page_cluster`` pages at once.
 
@@ -174,8 +174,8 @@ class SwapSpace(PageCalls):
 
         Notes
         -----
-        A device that went off while slots of it were in use gets them, and its swap type, back when one of the same name,
-        priority and flags comes on.
+        A device that went off while slots of it were in use gets them, and its swap type, back when one of the same
+        name, priority and flags comes on.
         """
         large = False if self.patch and backend is None else None
         device = self.devices.swapon(
@@ -247,8 +247,8 @@ class SwapSpace(PageCalls):
     def resize(self, name: str | os.PathLike[str], size: int) -> None:
         """Let a device have *size* bytes, the header included, while it is in use; or a pool so many.
 
-        A swap file gets its blocks and its header changed; data beyond a smaller device moves to blocks that remain, and
-        slots that are in use there stay. The file itself is never made shorter.
+        A swap file gets its blocks and its header changed; data beyond a smaller device moves to blocks that remain,
+        and slots that are in use there stay. The file itself is never made shorter.
 
         Raises
         ------
@@ -298,7 +298,7 @@ class SwapSpace(PageCalls):
         return [self.devices[name]]
 
     def shrink_cache(self, n: int | None = None) -> int:
-        """Let the *n* oldest folios of the swap cache go, all by default; dirty ones are stored first. How many went."""
+        """Let the *n* oldest folios of the swap cache go, all by default; dirty ones are stored first. How many."""
         return self.cache.shrink(self.cache.frames.cap if n is None else n)
 
     def run_discard(self) -> None:
@@ -324,7 +324,7 @@ class SwapSpace(PageCalls):
     # ---- what there is
 
     def where(self, entries: ArrayLike) -> list[str]:
-        """Where the data of entries is: a device's name, "cache" (and nowhere else), "zero", or "" for nobody's entry."""
+        """Where the data of entries is: a device's name, "cache" (and nowhere else), "zero", or "": nobody has it."""
         array = as_entries(entries)
         names = [""] * len(array)
         for front, at in self.cache.by_type(array):

@@ -45,7 +45,9 @@ def add_tier(space: SwapSpace, text: str, priority: int) -> list[str]:
     kind, _, rest = text.partition(":")
     known = {"zswap": _zswap, "file": _file, "ghost": _ghost, "zram": _zram, "memory": _memory}
     if kind not in known:
-        raise SwapValueError(errno.EINVAL, f"tier {text!r}: expected {', '.join(known)} and what it has, as zswap:lz4:256M")
+        raise SwapValueError(
+            errno.EINVAL, f"tier {text!r}: expected {', '.join(known)} and what it has, as zswap:lz4:256M"
+        )
     try:
         return known[kind](space, rest, priority)
     except ValueError as e:
@@ -131,7 +133,9 @@ class Program:
         steps[0] = 0
         place = np.cumsum(steps)
         ends = np.append(place[starts[1:]], place[-1] + 1)
-        areas = tuple(zip(place[starts].tolist(), (ends - place[starts]).tolist(), touched[starts].tolist(), strict=True))
+        areas = tuple(
+            zip(place[starts].tolist(), (ends - place[starts]).tolist(), touched[starts].tolist(), strict=True)
+        )
         return cls(name, place[at], writes, len(touched), int(place[-1]) + 1, areas)
 
 
@@ -215,13 +219,13 @@ class _Machine:
         kept = np.where(self.pfns[places] != 0, -1 - self.entries[places], -1)
         pages = self.contents.of(places, self.versions[places])
         begin = perf_counter()
-        got = self.space.swap_out_many(
-            pages, mapped=Mapped(pages, kept, self.pfns[places]), dirty=self.dirty[places]
-        )
+        got = self.space.swap_out_many(pages, mapped=Mapped(pages, kept, self.pfns[places]), dirty=self.dirty[places])
         self._shrink()
         self.seconds += perf_counter() - begin
         if (got.entries < 0).any():
-            raise SwapFullError(errno.ENOSPC, f"{int((got.entries < 0).sum())} pages can go nowhere: all tiers are full")
+            raise SwapFullError(
+                errno.ENOSPC, f"{int((got.entries < 0).sum())} pages can go nowhere: all tiers are full"
+            )
         self.entries[places], self.pfns[places], self.dirty[places] = got.entries, 0, False
 
     def _shrink(self) -> None:
@@ -249,7 +253,9 @@ class _Machine:
         out = np.flatnonzero((self.entries >= 0) & (self.pfns == 0))
         for first in range(0, len(out), SHRINK):
             some = out[first : first + SHRINK]
-            if not np.array_equal(self.space.look_many(self.entries[some]), self.contents.of(some, self.versions[some])):
+            if not np.array_equal(
+                self.space.look_many(self.entries[some]), self.contents.of(some, self.versions[some])
+            ):
                 raise CheckError(f"pages {some[0]} to {some[-1]} of {self.program.name}: other contents than they had")
             self.verified += len(some)
 

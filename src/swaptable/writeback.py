@@ -70,7 +70,7 @@ class Writeback:
         Returns
         -------
         ndarray of int32, shape (n,)
-            0 moved; EBUSY pinned by somebody else; ENOENT no data there (any more); else why it stayed: ENOSPC, EIO, ...
+            0 moved; EBUSY pinned by somebody else; ENOENT no data there (any more); else why it stayed: ENOSPC, EIO.
         """
         errors = np.empty(len(slots), np.int32)
         for first in range(0, len(slots), BATCH):
@@ -160,7 +160,13 @@ class Writeback:
         return pages, why, None
 
     def _targets(
-        self, front: Device, source: Device | None, targets: list[Device] | None, mask: int, may: bool, below: int | None
+        self,
+        front: Device,
+        source: Device | None,
+        targets: list[Device] | None,
+        mask: int,
+        may: bool,
+        below: int | None,
     ) -> list[Device]:
         """Where data may go: the targets that its owner may use, but not where it is."""
         # memory.zswap.writeback is about pools: from device to device data may move whatever it says.
@@ -260,7 +266,7 @@ class _Hand:
         """Pass the hand until *n* cold pages are found, twice around at most."""
         members: list[NDArray[np.int32]] = []
         slots: list[Slots] = []
-        found, table, end = 0, self.device.table, self.device.table.blocks
+        found, end = 0, self.device.table.blocks
         if self.began < 0:
             self.began = store.clock + 1
         for _ in range(2 * -(-end // SPAN) + 1):
