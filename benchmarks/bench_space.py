@@ -14,8 +14,8 @@ from time import perf_counter_ns
 import numpy as np
 
 from swaptable import writeback
-from swaptable._contents import Contents, generate
 from swaptable.backends._pages import empty_pages
+from swaptable.contents import Contents, generate
 from swaptable.space import SwapSpace
 from swaptable.swapfile import mkswap
 from swaptable.swapoff import Swapoff

@@ -30,7 +30,7 @@ FLOORS = [
     ["_swapout", "_swapin", "readahead", "_calls", "_audit", "_tally", "space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
-    ["_contents", "swaprun", "replay", "published", "footprint", "hops"],
+    ["contents", "swaprun", "replay", "published", "footprint", "hops"],
     ["report", "doctor", "thp_test", "areas_cli"],
     ["run_cli", "cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from swaptable import cli
-from swaptable._contents import DEFAULT_MIX, Contents, generate, parse_mix, read_pages
+from swaptable.contents import DEFAULT_MIX, Contents, generate, parse_mix, read_pages
 from swaptable.errors import CheckError, SwapFullError, SwapValueError
 from swaptable.space import SwapSpace
 from swaptable.swaprun import Program, add_tier, run

@@ -29,10 +29,9 @@ FIRST_FRAME = 2
 FRAME_BITS = SESSION_BITS = 20
 TYPE_SHIFT = 58
 SLOT_MASK = (1 << TYPE_SHIFT) - 1
-_U = np.uint64
-_SHADOW, _PFN, _MEMCG = _U((1 << 42) - 1), _U((1 << 41) - 1), _U(0xFFFF)
-_SHADOW_BITS, _FOLIO_BITS = _U(1), _U(2)
-_LOW_TWO = _U(3)
+_SHADOW, _PFN, _MEMCG = np.uint64((1 << 42) - 1), np.uint64((1 << 41) - 1), np.uint64(0xFFFF)
+_SHADOW_BITS, _FOLIO_BITS = np.uint64(1), np.uint64(2)
+_LOW_TWO = np.uint64(3)
 
 
 def is_shadow(words: Words) -> NDArray[np.bool]:
@@ -47,27 +46,27 @@ def is_folio(words: Words) -> NDArray[np.bool]:
 
 def counts(words: Words) -> NDArray[np.uint64]:
     """Users; 15 stands for 15 or more."""
-    return words >> _U(60)
+    return words >> np.uint64(60)
 
 
 def zeros(words: Words) -> NDArray[np.bool]:
     """Pages of zeros, which have no data anywhere."""
-    return (words >> _U(59) & _U(1)) == 1
+    return (words >> np.uint64(59) & np.uint64(1)) == 1
 
 
 def memcgs(words: Words) -> NDArray[np.uint64]:
     """Ids of the cgroups that pay; 0 for nobody."""
-    return words >> _U(43) & _MEMCG
+    return words >> np.uint64(43) & _MEMCG
 
 
 def shadows(words: Words) -> NDArray[np.uint64]:
     """Of swapped-out slots."""
-    return words >> _U(1) & _SHADOW
+    return words >> np.uint64(1) & _SHADOW
 
 
 def pfns(words: Words) -> NDArray[np.uint64]:
     """Of cached slots."""
-    return words >> _U(2) & _PFN
+    return words >> np.uint64(2) & _PFN
 
 
 def pfn(session: int, frame: int, locked: bool) -> int:
@@ -77,7 +76,7 @@ def pfn(session: int, frame: int, locked: bool) -> int:
 
 def frames(of: Words) -> NDArray[np.int64]:
     """The frames that pfns name."""
-    return (of >> _U(1) & _U((1 << FRAME_BITS) - 1)).astype(np.int64)
+    return (of >> np.uint64(1) & np.uint64((1 << FRAME_BITS) - 1)).astype(np.int64)
 
 
 def entries(kind: int, slots: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,5 +1,5 @@
 # The command `run`: a trace on tiers that the user names, with real page contents that are verified.
-# May import swaprun, the swap space, _contents and what the command line uses.
+# May import swaprun, the swap space, contents and what the command line uses.
 # Used by cli.py.
 """``swaptable run``: options, and the report that they ask for."""
 
@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from swaptable._contents import Contents, generate, parse_mix, read_pages
 from swaptable._workload import PAGE_SIZE, parse_memory
+from swaptable.contents import Contents, generate, parse_mix, read_pages
 from swaptable.space import SwapSpace
 from swaptable.swaprun import Program, RunResult, add_tier, run
 

@@ -1,5 +1,5 @@
 # A trace on a swap space: a memory-limited machine whose pages have contents, each verified when it comes back.
-# May import the swap space, swapfile, the backends, trace, _workload and _contents.
+# May import the swap space, swapfile, the backends, trace, _workload and contents.
 # Used by run_cli.py, tests and people.
 """Run a program's page accesses on devices and pools that hold real bytes."""
 
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swaptable._contents import Contents
 from swaptable._workload import PAGE_SIZE, parse_size, trace_blocks
 from swaptable.backends.memory import MemoryBackend
 from swaptable.backends.zram import ZramBackend
+from swaptable.contents import Contents
 from swaptable.errors import CheckError, SwapFullError, SwapValueError
 from swaptable.readahead import Vma
 from swaptable.space import Mapped, Report, SwapSpace
