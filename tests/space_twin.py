@@ -1,12 +1,14 @@
 # A swap space beside a dict of what its pages are, driven at random.
-# Imports the package, page_mix, numpy.
+# Imports the package, page_mix, numpy, pytest.
 # Used by the tests of the swap space: random runs, the state machine, faults.
 import errno
 
 import numpy as np
+import pytest
 from page_mix import PAGE, mix
 
-from swaptable.errors import SwapError, TransferError
+from swaptable.errors import SlotNotInUseError, SwapError, SwapValueError, TransferError
+from swaptable.readahead import Vma
 from swaptable.space import SwapSpace
 from swaptable.swapfile import mkswap
 
@@ -104,6 +106,27 @@ class Twin:
         entries = self.pick(n)
         self.space.free_many(entries)
         self.give_up(entries)
+        for entry in [e for e in entries[:20].tolist() if e not in self.pages]:
+            with pytest.raises((SlotNotInUseError, SwapValueError)):  # the latter: the device of its type is gone
+                self.space.look_many([entry])
+
+    def fault(self, n=30):
+        """Neighbours, with readahead by slots or by addresses."""
+        entries = np.sort(np.fromiter(self.pages, np.int64, len(self.pages)))
+        first = int(self.rng.integers(0, max(len(entries) - n, 1)))
+        vma = Vma(entries[first : first + n].copy()) if self.rng.random() < 0.7 else None
+        for k, entry in enumerate(entries[first : first + n].tolist()):
+            expected = self.expected(np.array([entry]))
+            try:
+                page = self.space.fault(entry, vma, k)
+            except TransferError:
+                assert self.forgiving
+                self.reported += 1
+                continue
+            assert page == expected.tobytes()
+            self.give_up(np.array([entry]))
+            if vma is not None and entry not in self.pages:
+                vma.entries[k] = -1
 
     def dup(self, n=50):
         entries = self.pick(n)
@@ -174,9 +197,9 @@ class Twin:
         steps = [
             self.out, lambda: self.out(12, int(self.rng.integers(1, 6))), self.swap_in, self.look, self.free, self.dup,
             self.rewrite, self.writeback, self.prefetch, lambda: self.swapoff(int(self.rng.integers(len(self.files)))),
-            self.limit, self.tidy,
+            self.limit, self.tidy, self.fault,
         ]  # fmt: skip
-        p = np.array(weights or [20, 8, 14, 8, 10, 5, 10, 12, 8, 2, 1, 2], float)
+        p = np.array(weights or [20, 8, 14, 8, 10, 5, 10, 12, 8, 2, 1, 2, 6], float)
         return steps[int(self.rng.choice(len(steps), p=p / p.sum()))]()
 
     # ---- what must be true

@@ -117,7 +117,7 @@ class SpaceMachine(RuleBasedStateMachine):
     def swap_out_folio(self, order):
         self.twin.out(1, order)
 
-    @rule(n=COUNT, what=st.sampled_from(["swap_in", "look", "free", "dup", "rewrite", "writeback", "prefetch"]))
+    @rule(n=COUNT, what=st.sampled_from(["swap_in", "look", "free", "dup", "rewrite", "writeback", "prefetch", "fault"]))
     def pages(self, n, what):
         getattr(self.twin, what)(n)
 
@@ -145,5 +145,5 @@ class SpaceMachine(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-SpaceMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+SpaceMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 TestMachine = SpaceMachine.TestCase
