@@ -214,6 +214,7 @@ def test_signal_stops_a_long_replay(tmp_path):
     path = tmp_path / "long.npz"
     save_trace(path, rng.integers(0, 1 << 20, 8 << 20, dtype=np.uint64), np.ones(8 << 20, bool), {}, compression="none")
     command = [sys.executable, "-m", "swaptable", "compare", str(path), "--memory", "10%", *["--design", "old"] * 20]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, their children too
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
         time.sleep(3)
         child.send_signal(signal.SIGINT)
