@@ -31,7 +31,7 @@ __all__ = ["Readahead", "Vma", "window"]
 
 
 def window(before: int, at: int, hits: int, most: int, last: int) -> int:
-    """Pages to read, the one that is asked for included: a power of two, or the half of *last*.
+    """Pages to read, the one that is asked for included: a power of two, not less than half of *last*.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def window(before: int, at: int, hits: int, most: int, last: int) -> int:
     return max(min(grown if hits else alone, most), last // 2)
 
 
-@dataclass
+@dataclass(eq=False)
 class Vma:
     """A range of addresses of a process, and what its page table says.
 
@@ -131,7 +131,6 @@ class Readahead:
         if not hits:
             self.last_slot = slot
         self.last_window = n
-        # An aligned window of n slots, as the mask has it; half of a window before need be no power of two.
         mask = n - 1
         end = (slot | mask) + 1 if slot >= len(front.table) else min((slot | mask) + 1, len(front.table))
         return w.entries(front.type, np.arange(max(slot & ~mask, 1), end))
