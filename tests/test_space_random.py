@@ -97,6 +97,7 @@ def test_a_million_pages(tmp_path, kind):
 
 
 COUNT = st.integers(1, 60)
+PAGES = ["swap_in", "look", "free", "dup", "rewrite", "writeback", "prefetch", "fault"]
 
 
 class SpaceMachine(RuleBasedStateMachine):
@@ -117,7 +118,7 @@ class SpaceMachine(RuleBasedStateMachine):
     def swap_out_folio(self, order):
         self.twin.out(1, order)
 
-    @rule(n=COUNT, what=st.sampled_from(["swap_in", "look", "free", "dup", "rewrite", "writeback", "prefetch", "fault"]))
+    @rule(n=COUNT, what=st.sampled_from(PAGES))
     def pages(self, n, what):
         getattr(self.twin, what)(n)
 

@@ -139,7 +139,8 @@ class _Run:
             reason = errno.errorcode.get(int(lost[0]), str(lost[0]))
             text = f"swapoff of {self.device.name}: {self._rest()} pages are left ({reason}); it is on again"
             raise_errno(int(lost[0]), text)
-        return slots[errors == errno.EBUSY]
+        busy: Slots = slots[errors == errno.EBUSY]
+        return busy
 
     def _rest(self) -> int:
         return max(self.total - self.moved - self.cached, 0)
@@ -157,7 +158,7 @@ class _Run:
         pfns = w.pfns(words)
         frames = w.frames(pfns)
         idle = (frames == w.MAPPED) & (w.counts(words) == 0)
-        mine = w.is_folio(words) & ((frames >= w.FIRST_FRAME) & (frames < self.store.frames.first_region) | idle)
+        mine: Mask = w.is_folio(words) & ((frames >= w.FIRST_FRAME) & (frames < self.store.frames.first_region) | idle)
         if mine.any():
             mine[mine] = self.cache.lock(front, slots[mine], pfns[mine])
         # A page of a caller may have been swapped out by others meanwhile, in vain: it is not idle then.
