@@ -208,16 +208,16 @@ def swapoff_row(
 
 
 def rows(repeats: int = REPEATS) -> list[Row]:
-    """s1 and s2."""
+    """g1 and s2."""
     few = max(3, repeats // 3)
     return [
-        writeback_row("s1 writeback", "pool to file, page cache, over its parts", False, repeats),
-        writeback_row("s1 zstd-1", "pool of zstd-1 to file, over its parts", False, repeats, codec="zstd-1"),
-        writeback_row("s1 direct", "pool to file, direct, over its parts", None, repeats),
-        writeback_row("s1 compressed", "pool to file, still compressed, over its parts", False, repeats, True),
-        swapoff_row("s2 to a pool", "swapoff, half-full 1 GiB file to a pool, times its parts", GIB, True, few),
-        swapoff_row("s2 to a file", "swapoff, half-full 1 GiB file to a file, times its parts", GIB, False, few),
-        swapoff_row("s2 direct", "swapoff, half-full 1 GiB file to a file, direct", GIB, False, few, None),
+        writeback_row("g1 writeback", "pool to file, page cache, over its parts", False, repeats),
+        writeback_row("g1 zstd-1", "pool of zstd-1 to file, over its parts", False, repeats, codec="zstd-1"),
+        writeback_row("g1 direct", "pool to file, direct, over its parts", None, repeats),
+        writeback_row("g1 compressed", "pool to file, still compressed, over its parts", False, repeats, True),
+        swapoff_row("g2 to a pool", "swapoff, half-full 1 GiB file to a pool, times its parts", GIB, True, few),
+        swapoff_row("g2 to a file", "swapoff, half-full 1 GiB file to a file, times its parts", GIB, False, few),
+        swapoff_row("g2 direct", "swapoff, half-full 1 GiB file to a file, direct", GIB, False, few, None),
     ]
 
 

@@ -30,9 +30,11 @@ FLOORS = [
     ["_swapout", "_swapin", "readahead", "_calls", "_audit", "_tally", "space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
-    ["contents", "swaprun", "replay", "published", "footprint", "hops"],
-    ["report", "doctor", "thp_test", "areas_cli"],
-    ["run_cli", "cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
+    ["contents", "swaprun", "replay", "_tierplan", "published", "footprint", "hops"],
+    ["cells", "comparison", "doctor", "thp_test", "areas_cli"],
+    ["provenance", "_sweepgrid", "_sweepjournal", "_sweeptable", "_sweepwork", "sweep"],
+    ["report"],
+    ["run_cli", "cli", "cli_compare", "cli_memory", "cli_sweep", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

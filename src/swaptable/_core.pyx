@@ -113,6 +113,63 @@ cdef uint64_t table_bytes(table_t *t) noexcept nogil:
     return area_bytes(<area_t *>t)
 
 
+cdef uint32_t table_loc(table_t *t, int64_t slot) noexcept nogil:
+    cdef uint32_t loc = 0
+    lookup_locs(<area_t *>t, &slot, &loc, 1)
+    return loc
+
+
+cdef int64_t table_block_alloc(table_t *t, int64_t n, uint32_t *locs, swap_stat_t *st) noexcept nogil:
+    return area_take(<area_t *>t, n, locs, False, st) if (<area_t *>t).own_blocks else 0
+
+
+cdef int table_block_free(table_t *t, const uint32_t *locs, int64_t n, int64_t *done, swap_stat_t *st) noexcept nogil:
+    return area_give(<area_t *>t, locs, n, done, st)
+
+
+cdef int64_t table_blocks_used(table_t *t) noexcept nogil:
+    return blocks_of(<area_t *>t)
+
+
+cdef int table_owner(table_t *t, int64_t block, int32_t *member, int64_t *slot, swap_stat_t *st) noexcept nogil:
+    cdef area_t *a = <area_t *>t
+    cdef uint32_t front
+    cdef int m = -1
+    if not a.own_blocks or block < 0 or <uint64_t>block >= blocks_end(a) or not a.keep_owners:
+        return -ENOENT
+    front = owner_of(a, loc_of(a, block), st)
+    slot[0] = slot_of(a.space, front, &m) if front else -1
+    member[0] = m
+    return 0 if slot[0] >= 0 else -ENOENT
+
+
+cdef int64_t table_next(table_t *t, int64_t slot) noexcept nogil:
+    cdef area_t *a = <area_t *>t
+    cdef uint32_t i
+    if slot < 0 or slot >> CLUSTER_SHIFT >= ALL_CLUSTERS:
+        return -1
+    i = next_touched(a, <uint32_t>(slot >> CLUSTER_SHIFT))
+    while i != NO_CLUSTER and load_ptr(&a.tables[i]) == NULL:
+        i = next_touched(a, i + 1) if i + 1 < ALL_CLUSTERS else NO_CLUSTER
+    return <int64_t>i << CLUSTER_SHIFT if i != NO_CLUSTER else -1
+
+
+cdef uint64_t table_compact(table_t *t, int64_t slot, int64_t n, uint64_t now, uint64_t min_age, swap_stat_t *st) noexcept nogil:
+    cdef area_t *a = <area_t *>t
+    cdef uint32_t end = load32(&a.fresh) if a.grows else a.nr_clusters
+    cdef int64_t first = slot >> CLUSTER_SHIFT
+    cdef compacted_t done
+    memset(&done, 0, sizeof(done))
+    if 0 <= first < end and n > 0:
+        compact_range(a, <uint32_t>first, <uint32_t>min(first + n, <int64_t>end), now, min_age, SHADOW_MAX, &done, st)
+    return done.packed + done.uniform
+
+
+cdef void table_trim(table_t *t) noexcept nogil:
+    trim_clusters(<area_t *>t)
+    pool_trim(&(<area_t *>t).pool)
+
+
 # ---- Python
 
 ALL = 0xffffffff    # every device of a list
@@ -1677,11 +1734,8 @@ cdef class SwapTable:
 
     def trim(self):
         """Return the memory of what no cluster uses to the system: tables and side records, structures past the end."""
-        cdef swap_stat_t st
-        memset(&st, 0, sizeof(st))
         with nogil:
-            trim_clusters(area(self))
-            pool_trim(&area(self).pool)
+            table_trim(self.t)
 
     def usage(self):
         """Slots by state and clusters by list.
