@@ -1,4 +1,4 @@
-# The command line: compare, sweep, memory, trace, thp-test, mkswap, swaps, doctor.
+# The command line: compare, sweep, memory, run, trace, thp-test, mkswap, swaps, doctor.
 # May import everything below; nothing imports it but __main__ and the console script.
 # Used by people and scripts.
 """``swaptable``: results on stdout, progress and errors on stderr.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from swaptable import cli_compare, cli_memory, cli_sweep
+from swaptable import cli_compare, cli_memory, cli_sweep, run_cli
 from swaptable._workload import parse_size
 from swaptable.doctor import facts, version
 from swaptable.errors import SwapValueError, TraceError
@@ -111,6 +111,12 @@ def _add_memory(subparsers: Any) -> None:
     parser.set_defaults(run=_memory)
 
 
+def _add_run(subparsers: Any) -> None:
+    parser = _command(subparsers, "run", run_cli.SUMMARY, run_cli.EXAMPLES)
+    run_cli.add_options(parser)
+    parser.set_defaults(run=_run_tiers)
+
+
 def _add_doctor(subparsers: Any) -> None:
     parser = _command(subparsers, "doctor", "what maintainers ask for in an issue", DOCTOR_EXAMPLES)
     parser.set_defaults(run=_doctor)
@@ -128,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(subparsers)
     _add_sweep(subparsers)
     _add_memory(subparsers)
+    _add_run(subparsers)
     from swaptable.trace import cli as trace_cli
 
     trace_cli.add_parser(subparsers)
@@ -233,6 +240,11 @@ def _thp_plot(args: argparse.Namespace, options: dict[str, Any]) -> int:
 
 def _memory(args: argparse.Namespace) -> int:
     _emit(args, *cli_memory.report(args))
+    return 0
+
+
+def _run_tiers(args: argparse.Namespace) -> int:
+    _emit(args, *run_cli.report(args, _progress(args.trace)))
     return 0
 
 
