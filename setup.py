@@ -20,6 +20,7 @@ NAMES = [
     "backends._zram",
     "backends._zswap",
     "designs._design",
+    "designs._front_back",
     "designs._old",
     "designs._swap_table",
     "designs._virtual",

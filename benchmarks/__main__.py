@@ -17,7 +17,7 @@ from .measure import REPEATS, Row
 
 MODULES = {
     "scalar": "a", "lookup": "b", "alloc": "c1-c4", "churn": "c5 c6", "threads": "c7", "memory": "m", "locations": "l",
-    "backends": "e f",
+    "backends": "e f", "replay": "d", "sweep": "s", "space": "g",
 }  # fmt: skip
 QUICK_REPEATS = 3
 

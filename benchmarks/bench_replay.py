@@ -1,6 +1,6 @@
 # Replay speed: the machine alone, with each design, and against libCacheSim's compiled LRU.
 # May import everything; libcachesim where it is installed.
-# Used by asv, and by `python benchmarks/bench_replay.py` for a table without it.
+# Used by asv, by `python -m benchmarks replay`, and by `python benchmarks/bench_replay.py` for a table of all designs.
 """Events a second of the replay, on the shipped trace and on a synthetic zipf one.
 
 The zipf trace is made here (1e6 pages, exponent 1, 30% stores, seed 1): it shows how the machine
@@ -39,6 +39,85 @@ def accesses(name):
     return open_trace(default_trace()).load()
 
 
+def oracle(page, path):
+    """The accesses as libCacheSim reads them from *path*."""
+    record = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
+    rows = np.zeros(len(page), record)
+    rows["time"], rows["id"], rows["size"], rows["next"] = np.arange(len(page)) >> 16, page + 1, 1, -1
+    rows.tofile(path)
+
+
+def rows(repeats=9):
+    """d1 and d2: the machine with the whole swap state of the plain swap table against libCacheSim's LRU.
+
+    The machine alone is a case of the same repeats, and is subtracted for what the design takes of an event.
+    """
+    from .measure import Row, interleave
+
+    try:
+        import libcachesim as lcs
+    except ImportError:
+        return [Row("d1", "replay", float("nan"), "x", note="skipped: libcachesim is not installed")]
+    found = []
+    for trace in TRACES:
+        page, write = accesses(trace)
+        work = load((page, write))
+        with tempfile.NamedTemporaryFile(suffix=".oracleGeneral") as file:
+            oracle(page, file.name)
+            series = interleave(compiled_cases(lcs, work, file.name), repeats)
+        what, ns = f"replay, compiled, {trace} trace, 4K folios", series.ns("swap-table")
+        own = float(np.median(np.array(series["swap-table"]) - np.array(series["null"])))
+        found.append(Row(f"d1 {trace}", what, series.ratio("LRU", "swap-table"), "x", ns, "libcachesim LRU",
+                         series.ns("LRU"), 2.5, 5, higher=True, note=f"{1e3 / ns:.1f} M events/s"))  # fmt: skip
+        found.append(Row(f"d1 {trace} own", "of that the design, without the machine", own, "ns", own, "machine alone",
+                         series.ns("null")))  # fmt: skip
+    series = interleave(called_cases(lcs), repeats)
+    ns = series.ns("swap-table")
+    found.append(Row("d2", "replay, a Python call an event", series.ratio("LRU", "swap-table"), "x", ns,
+                     "libcachesim, a Request", series.ns("LRU"), 1.5, higher=True,
+                     note=f"{1e3 / ns:.2f} M events/s, at least 1.5"))  # fmt: skip
+    return found
+
+
+def compiled_cases(lcs, work, path):
+    """The machine with swap-table, the machine alone and libCacheSim's LRU: nanoseconds an event."""
+    memory = replay(work, "null", memory=MEMORY).memory_pages
+    n = len(work.events)
+    return {
+        "swap-table": (lambda: replay(work, "swap-table", memory=MEMORY).seconds * 1e9 / n, 0),
+        "null": (lambda: replay(work, "null", memory=MEMORY).seconds * 1e9 / n, 0),
+        "LRU": (lambda: _libcachesim_run(lcs, path, memory) * 1e9 / n, 0),
+    }
+
+
+def called_cases(lcs):
+    """The same events by a Python call each; machines and caches are new for each run."""
+    from swaptable import designs
+    from swaptable._replay import Machine
+
+    work = load(zipf(300_000, 30_000))
+    calls = [(event >> 1, event & 1) for event in work.events.tolist()]
+
+    def ours():
+        access = Machine(designs.make("swap-table", 65536), work.pages, work.pages // 2).access
+        begin = time.thread_time_ns()
+        for page, write in calls:
+            access(page, write)
+        return (time.thread_time_ns() - begin) / len(calls)
+
+    def theirs():
+        # One Request is used again and again, which is the fastest way there is.
+        get, request = lcs.LRU(cache_size=work.pages // 2).get, lcs.Request()
+        request.obj_size = 1
+        begin = time.thread_time_ns()
+        for page, _ in calls:
+            request.obj_id = page
+            get(request)
+        return (time.thread_time_ns() - begin) / len(calls)
+
+    return {"swap-table": (ours, 0), "LRU": (theirs, 0)}
+
+
 def samples(events):
     """Short traces are replayed more often: on a shared machine the fastest run of several is the one to compare."""
     return max(3, min(20, 20_000_000 // events))
@@ -54,12 +133,9 @@ def with_peer(work, page, design):
     """(our fastest replay, CPU seconds of libCacheSim's fastest LRU of that size), in turns; or ImportError."""
     import libcachesim as lcs
 
-    record = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
-    rows = np.zeros(len(page), record)
-    rows["time"], rows["id"], rows["size"], rows["next"] = np.arange(len(page)) >> 16, page + 1, 1, -1
     results, peer = [], []
     with tempfile.NamedTemporaryFile(suffix=".oracleGeneral") as file:
-        rows.tofile(file.name)
+        oracle(page, file.name)
         for _ in range(samples(len(page))):
             results.append(replay(work, design, memory=MEMORY))
             peer.append(_libcachesim_run(lcs, file.name, results[-1].memory_pages))
@@ -137,7 +213,7 @@ class OneCallAnEvent:
         from swaptable._replay import Machine
 
         self.work = load(zipf(300_000, 30_000))
-        self.machine = Machine(designs.make("old", 65536), self.work.pages, self.work.pages // 2)
+        self.machine = Machine(designs.make("swap-table", 65536), self.work.pages, self.work.pages // 2)
         self.calls = [(event >> 1, event & 1) for event in self.work.events.tolist()]
 
     def time_access(self):

@@ -448,3 +448,16 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_lengths_and_numbers():
+    """What each page takes, and a pool of so many pages."""
+    pool = pool_of(numbers=3, keep_incompressible=True)
+    numbers, errors = pool.write_many(np.stack([one("text"), one("zero"), one("noise"), one("text", 1)]))
+    assert errors.tolist() == [0, 0, 0, errno.ENOSPC]
+    lengths = pool.lengths([*numbers[:3], 3, -1])
+    assert 0 < lengths[0] < PAGE and lengths[1:].tolist() == [0, PAGE, -1, -1]
+    assert lengths[0] == pool.read_blobs(numbers[:1])[1][0]
+    pool.invalidate(numbers[:1])
+    assert pool.lengths(numbers[:1])[0] == -1
+    pool.check()

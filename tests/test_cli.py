@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from swaptable import cli
-from swaptable.replay import DESIGNS
+from swaptable.comparison import default_designs
 from swaptable.report import render
 from swaptable.trace import save_trace
 
 KEYS = {
     "design", "trace", "events", "footprint_pages", "memory_pages", "swap_slots", "folio_order", "large_swapin",
     "seconds", "vmstat", "counters", "bytes_start", "bytes_peak", "bytes_final", "used_at_peak", "used_final",
-    "wasted_peak", "wasted_final", "events_per_second", "bytes_per_slot", "lookups_per_op", "locks_per_op",
-    "extents_per_io",
+    "wasted_peak", "wasted_final", "tiers", "events_per_second", "bytes_per_slot", "lookups_per_op", "depth_per_op",
+    "locks_per_op", "extents_per_io", "workload", "design_seconds", "ns_per_op",
 }  # fmt: skip
 
 
@@ -45,15 +45,17 @@ def test_table_has_a_row_for_each_design_of_the_default(trace, capsys):
     title, head, *rows = out.splitlines()
     assert title.startswith("some.npz: 8,000 accesses, footprint ")
     assert "swpout_fallback" in head
-    assert [row.split()[0] for row in rows] == list(DESIGNS)
+    assert [row.split()[0] for row in rows] == default_designs()
     assert err == ""
 
 
 def test_json_is_one_object_with_stable_keys(trace, capsys):
     assert cli.main(["compare", trace, "--json", "--memory", "1M", "--design", "old", "--design", "null"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert set(report) == {"schema", "command", "trace", "events", "footprint_pages", "results"}
-    assert (report["schema"], report["command"], report["trace"]) == (1, "compare", trace)
+    assert set(report) == {
+        "schema", "command", "made_by", "seed", "swapin", "tiers", "workloads", "results", "refused",
+    }  # fmt: skip
+    assert (report["schema"], report["command"], report["workloads"][0]["trace"]) == (2, "compare", trace)
     assert [result["design"] for result in report["results"]] == ["old", "null"]
     assert all(set(result) == KEYS for result in report["results"])
     assert report["results"][0]["memory_pages"] == 256
@@ -72,7 +74,7 @@ def test_options_reach_the_machine(trace, capsys):
 def test_output_goes_to_a_file(trace, tmp_path, capsys):
     path = tmp_path / "report.json"
     assert cli.main(["compare", trace, "--json", "--design", "old", "--output", str(path)]) == 0
-    assert json.loads(path.read_text())["schema"] == 1
+    assert json.loads(path.read_text())["schema"] == 2
     assert capsys.readouterr().out == ""
     assert cli.main(["compare", trace, "--design", "old", "--output", str(tmp_path / "no" / "dir")]) == 1
     assert "no/dir" in capsys.readouterr().err
@@ -93,6 +95,15 @@ def test_output_goes_to_a_file(trace, tmp_path, capsys):
         (["compare", "--swap=-1G"], "swap is '-1G'"),
         (["compare", "--swap", "0"], "swap is '0'"),
         (["compare", "--swapin", "huge"], "invalid choice: 'huge'"),
+        (["compare", "--memory", "50%,0%"], "memory is '0%'"),
+        (["compare", "--folio", "64K,5K"], "folio is '5K'"),
+        (["compare", "--tiers", "zswap,hdd"], "tiers are 'zswap,hdd'; expected a size for each but the last"),
+        (["compare", "--seed", "-1"], "expected"),
+        (["compare", "--seed", "x"], "seed is 'x'"),
+        (["compare", "--runs", "0"], "runs is '0'"),
+        (["compare", "--design", "old:colour=red", "--limit", "9"], "colour"),
+        (["compare", "synthetic:zipf,records=many"], "expected synthetic:KIND,records=N"),
+        (["compare", "synthetic:fractal"], "fractal"),
         (["compare", "--limit", "0"], "limit is '0'"),
         (["compare", "--limit=-3"], "limit is '-3'"),
         (["compare", "--limit", "1.5"], "limit is '1.5'"),
@@ -178,7 +189,7 @@ def test_interrupt_is_130(trace, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "replay", interrupted)
+    monkeypatch.setattr(cli.cli_compare, "compare_all", interrupted)
     assert cli.main(["compare", trace]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -214,6 +225,7 @@ def test_signal_stops_a_long_replay(tmp_path):
     path = tmp_path / "long.npz"
     save_trace(path, rng.integers(0, 1 << 20, 8 << 20, dtype=np.uint64), np.ones(8 << 20, bool), {}, compression="none")
     command = [sys.executable, "-m", "swaptable", "compare", str(path), "--memory", "10%", *["--design", "old"] * 20]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, their children too
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
         time.sleep(3)
         child.send_signal(signal.SIGINT)

@@ -10,6 +10,9 @@ from swaptable.hops import GROUPS, hops
 @pytest.mark.parametrize(
     ("spec", "slot", "ptes", "wasted"),
     [
+        ("front-back", [8, 12, 12, 12], [0, 0, 0, 0], [0, 0, 0, 0]),
+        ("front-back:redirected=yes", [12, 12, 12, 12], [0, 0, 0, 0], [0, 0, 0, 0]),
+        ("front-back:owners=yes,contiguous=yes", [8, 12, 12, 12], [0, 0, 0, 0], [0, 0, 0, 0]),
         ("redirect-chain", [8, 16, 24, 32], [0, 0, 0, 0], [0, 0, 1, 2]),
         ("vswap-16", [16, 16, 16, 16], [0, 0, 0, 0], [0, 0, 0, 0]),
         ("vswap-16x", [12, 12, 12, 12], [0, 0, 0, 0], [0, 0, 0, 0]),
@@ -44,6 +47,20 @@ def test_owners_and_what_is_taken_are_apart():
     assert groups["vswap-16"]["owner"] == 0
     # A bit a block and 24 bytes for 512, on each of two devices.
     assert groups["vswap-16"]["taken"] == pytest.approx(2 * (1 / 8 + 24 / 512), rel=0.05)
+
+
+def test_what_our_devices_have_beside_the_slots():
+    groups = {spec: hops(spec, 262144, 2).groups for spec in ("front-back", "front-back:owners=yes")}
+    # 72 bytes for 512 blocks on the device that has the data, and structure and pointer on both.
+    assert groups["front-back"]["taken"] == pytest.approx(72 / 512 + 2 * (64 + 8) / 512, rel=0.05)
+    assert groups["front-back"]["owner"] == 0
+    assert groups["front-back:owners=yes"]["owner"] == pytest.approx(4, rel=0.05)
+
+
+def test_the_pool_leads_from_numbers_to_objects_while_it_has_them():
+    fresh, moved = (hops("front-back", 32768, n).groups["index"] for n in (0, 1))
+    assert fresh == pytest.approx(8, rel=0.05)
+    assert moved == pytest.approx(0, abs=0.001)
 
 
 def test_a_design_that_cannot_move_data_says_so():

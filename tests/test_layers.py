@@ -15,21 +15,26 @@ CHECKOUT = Path(__file__).parent.parent / "src" / "swaptable"
 
 # Lowest first. A name stands for a module, or for a package with all that is in it.
 FLOORS = [
-    ["errors", "_atomic", "_entry"],
+    ["errors", "_atomic", "_entry", "_words"],
     [
         "_moves", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past", "_alloc", "_lookup",
         "_resize", "_check", "_devices", "_core", "_capi",
     ],
     ["backends"],
     ["_swapheader", "_tierbatch", "_memcgfiles", "_memcgcharge"],
-    ["swaplist", "swapfile", "devices", "tiers", "_memcgroup", "memcg"],
+    ["swaplist", "swapfile", "tiers", "_memcgroup", "memcg"],
+    ["_device", "devices"],
+    ["_frames", "_charges", "_store", "_cache"],
     ["writeback"],
-    ["space"],
+    ["swapoff"],
+    ["_swapout", "_swapin", "readahead", "_calls", "_audit", "_tally", "space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
-    ["replay", "published", "footprint", "hops"],
-    ["report", "doctor", "thp_test", "areas_cli"],
-    ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
+    ["contents", "swaprun", "replay", "_tierplan", "published", "footprint", "hops"],
+    ["cells", "comparison", "doctor", "thp_test", "areas_cli"],
+    ["provenance", "_sweepgrid", "_sweepjournal", "_sweeptable", "_sweepwork", "sweep"],
+    ["report"],
+    ["run_cli", "cli", "cli_compare", "cli_memory", "cli_sweep", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -114,7 +114,7 @@ def test_list(capsys, tmp_path):
 def test_compare_takes_names(capsys):
     code, out, _ = run(capsys, "compare", "x264", "--design", "old", "--limit", "50000")
     assert code == 0
-    assert out.startswith("x264.npz: 50,000 accesses")
+    assert out.startswith("x264: 50,000 accesses")
     code, _, err = run(capsys, "compare", "x265")
     assert (code, "x265: no such file, and no trace of this name" in err) == (1, True)
 

@@ -42,8 +42,8 @@ def test_sessions():
 
 
 def figures(text):
-    """What a command prints, without the spaces and the speeds, which differ from run to run."""
-    return [re.sub(r"\s+", " ", re.sub(r"\s+[\d.]+ M$", "", line)).strip() for line in text.splitlines()]
+    """What a command prints, without the spaces and the times, which differ from run to run."""
+    return [re.sub(r"\s+", " ", re.sub(r"\s+(-|-?[\d.]+)\s+[\d.]+ M$", "", line)).strip() for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("block", blocks("console"), ids=lambda block: block.splitlines()[0])

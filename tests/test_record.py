@@ -284,6 +284,7 @@ def test_exit_status(tmp_path):
 @pytest.mark.parametrize("tool", ["pagetrace", "lackey"])
 def test_interrupt_keeps_the_records(compiled, tmp_path, monkeypatch, tool):
     monkeypatch.setattr(_run, "_PATIENCE", 0.3)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it from the start
     program = compiled(PRELUDE + "int main(void) { for (;; usleep(200)) for (int i = 0; i < 64; i++) store(i); }")
     threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     info = record([program], tmp_path / "t.npz", window=8, tool=tool)

@@ -37,7 +37,7 @@ def test_bytes_are_what_was_allocated_and_not_freed(name):
     drive(design, 5, 2000)
     counters = design.counters
     assert counters["allocated"] - counters["freed"] == design.bytes == design.memory()["total"]
-    assert counters["freed"] > 0 or name == "old"
+    assert counters["freed"] > 0 or name in ("old", "front-back")  # whose tables wait for the next cluster
     held = design.bytes
     design.reset_counters()
     assert set(design.counters.values()) == {0}

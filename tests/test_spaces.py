@@ -14,6 +14,12 @@ from swaptable._spaces import AddressSpaces
 from swaptable.errors import CheckError, SlotBusyError, SwapError, SwapFullError, SwapValueError
 
 MOVES = {  # what the designs can be asked: tiers that exist, in the configurations that they have
+    "front-back": [
+        {"backend": "disk", "devices": 3, "contiguous": True}, {"backend": "disk", "devices": 3, "redirected": True},
+        {"backend": "zswap", "devices": 3, "redirected": True}, {"backend": "disk", "devices": 3, "owners": True},
+        {"backend": "zswap", "devices": 3, "owners": True, "redirected": True},
+        {"backend": "zswap", "devices": 3, "compact": 100, "contiguous": True},
+    ],
     "ghost": [{"devices": 2}, {"devices": 2, "dynamic": True}],
     "xswap": [{"devices": 2, "index": index} for index in ("array", "flat", "xarray")],
     "zram": [{"devices": 3}],
@@ -86,7 +92,7 @@ def move(design, spaces, rng, tier):
         return None
     if moved:
         visited = design.counters["ptes"] - before
-        assert visited == (0 if design.name.startswith(("vswap", "redirect")) else visited)
+        assert visited == (0 if design.name.startswith(("vswap", "redirect", "front")) else visited)
     there = sum(design.locate(int(e))[0][0] == tier for e in spaces.entries()) if len(entries) < 5000 else moved
     assert there >= moved
     return moved
@@ -137,6 +143,35 @@ def test_every_page_comes_back(name, options):
 def test_counts_beyond_what_a_word_holds(name, options):
     """Eighteen processes share the pages: counts of 15 and more have a table of their own."""
     life(name, options, 500, forks=17)
+
+
+def plain_life(pages):
+    """The plain table, which has one device and says that it cannot move data: forks, counts and caching only."""
+    design, spaces, rng = filled("swap-table", {}, pages, 2 * pages + 1024)
+    spaces.fork()
+    followed(design, spaces)
+    for call in (lambda: spaces.transfer(spaces.entries()[:10], 2), lambda: spaces.swapoff(1)):
+        with pytest.raises(SwapError, match="swap-table cannot"):
+            call()
+    followed(design, spaces)
+    spaces.swap_in(rng.permutation(2 * pages)[: pages // 4])
+    spaces.store(rng.permutation(2 * pages)[: pages // 4])
+    spaces.swap_out(rng.permutation(pages))
+    followed(design, spaces)
+    spaces.swap_in(np.arange(2 * pages))
+    sound(design, spaces)
+    spaces.drop(np.arange(2 * pages))
+    design.check()
+    assert (design.used, spaces.resident) == (0, 0)
+
+
+def test_every_page_of_the_plain_table_comes_back():
+    plain_life(100_000)
+
+
+@pytest.mark.long
+def test_a_million_pages_of_the_plain_table_come_back():
+    plain_life(1_000_000)
 
 
 @pytest.mark.long
@@ -204,7 +239,7 @@ def test_a_reverse_map_visits_those_that_there_are():
 
 
 @pytest.mark.parametrize(
-    "name", ["vswap-64", "vswap-48", "vswap-24", "vswap-table", "vswap-16", "vswap-16x", "redirect-chain"]
+    "name", ["front-back", "vswap-64", "vswap-48", "vswap-24", "vswap-table", "vswap-16", "vswap-16x", "redirect-chain"]
 )
 def test_virtual_slots_move_without_a_page_table(name):
     design, spaces, _ = filled(name, {"backend": "zswap", "devices": 3}, 3000, 8192)
@@ -219,7 +254,9 @@ def test_virtual_slots_move_without_a_page_table(name):
     assert design.counters["ptes"] == 0
 
 
-@pytest.mark.parametrize("name", ["vswap-48", "vswap-24", "vswap-table", "vswap-16", "vswap-16x", "redirect-chain"])
+@pytest.mark.parametrize(
+    "name", ["front-back", "vswap-48", "vswap-24", "vswap-table", "vswap-16", "vswap-16x", "redirect-chain"]
+)
 def test_swapoff_leaves_virtual_entries_as_they_are(name):
     design, spaces, _ = filled(name, {"backend": "zswap", "devices": 2}, 3000, 8192)
     spaces.transfer(spaces.entries(), 1)

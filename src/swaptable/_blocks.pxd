@@ -387,8 +387,11 @@ cdef inline void look_at(area_t *t, int source, cand_t *c, int64_t n, swap_stat_
     spin_unlock(&t.clusters[c.i].lock)
 
 
-cdef inline int64_t take_round(area_t *t, int source, int64_t n, uint32_t *out, uint32_t *spare, swap_stat_t *st) noexcept nogil:
-    """Take up to *n* blocks of a few clusters of a source, from that with the longest run first. Return: how many."""
+cdef inline int64_t take_round(area_t *t, int source, int64_t n, uint32_t *out, uint32_t *spare, swap_stat_t *st, int64_t least) noexcept nogil:
+    """Take up to *n* blocks of a few clusters of a source, from that with the longest run first, if that is *least* blocks long.
+
+    Return: how many.
+    """
     cdef uint32_t[CANDIDATES] found
     cdef cand_t[CANDIDATES] c
     cdef int nr, k, best
@@ -409,6 +412,8 @@ cdef inline int64_t take_round(area_t *t, int source, int64_t n, uint32_t *out, 
         for k in range(1, nr):
             if c[k].longest > c[best].longest:
                 best = k
+        if c[best].longest < least:
+            break
         got += take_from(t, c[best].i, source, n - got, out + got, spare, st)
         nr -= 1
         c[best] = c[nr]
@@ -460,17 +465,29 @@ cdef inline void taken_add(area_t *t, int64_t n, uint32_t loc) noexcept nogil:
     sums_add(t, &d, loc >> CLUSTER_SHIFT)
 
 
-cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, bint *broken, swap_stat_t *st) noexcept nogil:
-    """Take *n* blocks that were promised. Context: no cluster or list lock. Return: how many; *broken* when slots took the others first."""
+cdef inline int64_t take_some(area_t *t, int64_t n, uint32_t *out, bint runs, uint32_t *spare, swap_stat_t *st) noexcept nogil:
+    """Take up to *n* blocks of the first source that has any. Context: no cluster or list lock. Return: how many."""
+    cdef int64_t m = 0
+    cdef int k
+    if runs:                    # a cluster with one run for all of them, then whole clusters, then what is left over
+        m = take_round(t, SOURCE_RECEIVE, n, out, spare, st, n)
+    for k in range(SOURCES):
+        if m == 0:
+            m = take_round(t, SOURCES - 1 - k if runs else k, n, out, spare, st, 0)
+    return m
+
+
+cdef inline int64_t take_reserved(area_t *t, int64_t n, uint32_t *out, bint runs, bint *broken, swap_stat_t *st) noexcept nogil:
+    """Take *n* blocks that were promised, with *runs* rather in long runs than in gaps.
+
+    Context: no cluster or list lock. Return: how many; *broken* when slots took the others first.
+    """
     cdef uint32_t spare = NO_RECORD
     cdef int64_t got = 0, m
-    cdef int source, idle = 0
+    cdef int idle = 0
     broken[0] = False
     while got < n and idle < (PATIENCE if load64(&t.leaving) == 0 else SHRINKING):
-        for source in range(SOURCES):
-            m = take_round(t, source, n - got, out + got, &spare, st)
-            if m:
-                break
+        m = take_some(t, n - got, out + got, runs, &spare, st)
         if m:
             add64(&t.gathering, m)
             taken_add(t, m, out[got])
@@ -497,7 +514,7 @@ cdef inline int blocks_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st
         tries -= 1
         if blocks_reserve(t, n):
             return -ENOSPC
-        got = take_reserved(t, n, out, &broken, st)
+        got = take_reserved(t, n, out, False, &broken, st)
         if got == n:
             add64(&t.gathering, -n)
             sort_locs(out, n)

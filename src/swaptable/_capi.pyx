@@ -14,7 +14,24 @@ from swaptable._alloc cimport alloc_runs
 from swaptable._area cimport area_t, in_range, lock_cluster, request_t
 from swaptable._atomic cimport spin_unlock, swap_stat_t
 from swaptable._cluster cimport CLUSTER_SHIFT, CLUSTER_SLOTS, cluster_t
-from swaptable._core cimport SwapTable, table_bytes, table_move, table_resolve, table_t, table_usable, table_used, table_word
+from swaptable._core cimport (
+    SwapTable,
+    table_block_alloc,
+    table_block_free,
+    table_blocks_used,
+    table_bytes,
+    table_compact,
+    table_loc,
+    table_move,
+    table_next,
+    table_owner,
+    table_resolve,
+    table_t,
+    table_trim,
+    table_usable,
+    table_used,
+    table_word,
+)
 from swaptable._entry cimport (
     COUNT_MAX,
     MEMCG_MAX,
@@ -47,8 +64,6 @@ from swaptable._update cimport (
 )
 
 from pathlib import Path
-
-import numpy as np
 
 from swaptable.errors import CheckError
 
@@ -123,15 +138,21 @@ cdef extern from "swaptable.h":
         uint32_t (*memcg)(uint64_t) noexcept nogil
         uint64_t (*pfn)(uint64_t) noexcept nogil
         uint64_t (*shadow)(uint64_t) noexcept nogil
+        uint32_t (*loc)(swaptable_table *, int64_t) noexcept nogil
         int (*locs)(swaptable_table *, const int64_t *, int64_t, uint32_t *, int64_t *) noexcept nogil
         int (*resolve)(swaptable_table *, int64_t, int32_t *, int64_t *) noexcept nogil
         int (*resolve_many)(swaptable_table *, const int64_t *, int64_t, int32_t *, int64_t *, int64_t *) noexcept nogil
         int (*move)(swaptable_table *, int64_t, uint32_t, uint32_t, swaptable_stat *) noexcept nogil
-        int (*block_alloc)(swaptable_table *, int64_t, uint32_t *, int64_t *) noexcept nogil
-        int (*block_free)(swaptable_table *, const uint32_t *, int64_t) noexcept nogil
+        int (*block_alloc)(swaptable_table *, int64_t, uint32_t *, int64_t *, swaptable_stat *) noexcept nogil
+        int (*block_free)(swaptable_table *, const uint32_t *, int64_t, int64_t *, swaptable_stat *) noexcept nogil
+        int (*owner)(swaptable_table *, int64_t, int32_t *, int64_t *, swaptable_stat *) noexcept nogil
         int64_t (*used)(swaptable_table *) noexcept nogil
         int64_t (*usable)(swaptable_table *) noexcept nogil
+        int64_t (*blocks_used)(swaptable_table *) noexcept nogil
         uint64_t (*bytes)(swaptable_table *) noexcept nogil
+        int64_t (*next)(swaptable_table *, int64_t) noexcept nogil
+        uint64_t (*compact)(swaptable_table *, int64_t, int64_t, uint64_t, uint64_t, swaptable_stat *) noexcept nogil
+        void (*trim)(swaptable_table *) noexcept nogil
 
 
 # ---- kernels for Cython
@@ -479,6 +500,10 @@ cdef uint64_t api_shadow(uint64_t word) noexcept nogil:
 
 # ---- where the data is
 
+cdef uint32_t api_loc(swaptable_table *h, int64_t slot) noexcept nogil:
+    return table_loc(table_of(h), slot)
+
+
 cdef int api_locs(swaptable_table *h, const int64_t *slots, int64_t n, uint32_t *out, int64_t *done) noexcept nogil:
     return table_locs(table_of(h), slots, n, out, done)
 
@@ -496,31 +521,31 @@ cdef int api_move(swaptable_table *h, int64_t slot, uint32_t old, uint32_t new, 
     return table_move(table_of(h), slot, old, new, counts(stat, &own))
 
 
-cdef int api_block_alloc(swaptable_table *h, int64_t n, uint32_t *locs, int64_t *done) noexcept with gil:
-    cdef uint32_t[::1] got
-    try:
-        got = (<object>h.owner).block_alloc(n)
-        if got.shape[0]:
-            memcpy(locs, &got[0], got.shape[0] * sizeof(uint32_t))
-        tell(done, got.shape[0])
-        return 0 if got.shape[0] == n else -ENOSPC
-    except BaseException as e:
-        tell(done, 0)
-        return error_of(e)
-
-
-cdef int api_block_free(swaptable_table *h, const uint32_t *locs, int64_t n) noexcept with gil:
+cdef int api_block_alloc(swaptable_table *h, int64_t n, uint32_t *locs, int64_t *done, swaptable_stat *stat) noexcept nogil:
+    cdef swap_stat_t own
+    cdef int64_t got
     if n < 0:
+        tell(done, 0)
         return -EINVAL
-    try:
-        if n:
-            (<object>h.owner).block_free(np.asarray(<const uint32_t[:n]>locs))
-        return 0
-    except BaseException as e:
-        return error_of(e)
+    got = table_block_alloc(table_of(h), n, locs, counts(stat, &own))
+    tell(done, got)
+    return 0 if got == n else -ENOSPC
 
 
-# ---- how much
+cdef int api_block_free(swaptable_table *h, const uint32_t *locs, int64_t n, int64_t *done, swaptable_stat *stat) noexcept nogil:
+    cdef swap_stat_t own
+    cdef int64_t did = 0
+    cdef int err = table_block_free(table_of(h), locs, n, &did, counts(stat, &own)) if n >= 0 else -EINVAL
+    tell(done, did)
+    return err
+
+
+cdef int api_owner(swaptable_table *h, int64_t block, int32_t *member, int64_t *slot, swaptable_stat *stat) noexcept nogil:
+    cdef swap_stat_t own
+    return table_owner(table_of(h), block, member, slot, counts(stat, &own))
+
+
+# ---- the table as a whole
 
 cdef int64_t api_used(swaptable_table *h) noexcept nogil:
     return table_used(table_of(h))
@@ -534,6 +559,23 @@ cdef uint64_t api_bytes(swaptable_table *h) noexcept nogil:
     return table_bytes(table_of(h))
 
 
+cdef int64_t api_blocks_used(swaptable_table *h) noexcept nogil:
+    return table_blocks_used(table_of(h))
+
+
+cdef int64_t api_next(swaptable_table *h, int64_t slot) noexcept nogil:
+    return table_next(table_of(h), slot)
+
+
+cdef uint64_t api_compact(swaptable_table *h, int64_t slot, int64_t n, uint64_t now, uint64_t min_age, swaptable_stat *stat) noexcept nogil:
+    cdef swap_stat_t own
+    return table_compact(table_of(h), slot, n, now, min_age, counts(stat, &own))
+
+
+cdef void api_trim(swaptable_table *h) noexcept nogil:
+    table_trim(table_of(h))
+
+
 cdef swaptable_api API
 API.abi_version, API.struct_size = SWAPTABLE_ABI_VERSION, sizeof(swaptable_api)
 API.create, API.open, API.object, API.close, API.check = api_create, api_open, api_object, api_close, api_check
@@ -545,9 +587,10 @@ API.cache_del, API.cache_del_many = api_cache_del, api_cache_del_many
 API.writeout, API.zero_set, API.zero_clear = api_writeout, api_zero_set, api_zero_clear
 API.word, API.words, API.users = api_word, api_words, api_users
 API.kind, API.count, API.zero, API.memcg, API.pfn, API.shadow = api_kind, api_count, api_zero, api_memcg, api_pfn, api_shadow
-API.locs, API.resolve, API.resolve_many, API.move = api_locs, api_resolve, api_resolve_many, api_move
-API.block_alloc, API.block_free = api_block_alloc, api_block_free
-API.used, API.usable, API.bytes = api_used, api_usable, api_bytes
+API.loc, API.locs, API.resolve, API.resolve_many, API.move = api_loc, api_locs, api_resolve, api_resolve_many, api_move
+API.block_alloc, API.block_free, API.owner = api_block_alloc, api_block_free, api_owner
+API.used, API.usable, API.blocks_used, API.bytes = api_used, api_usable, api_blocks_used, api_bytes
+API.next, API.compact, API.trim = api_next, api_compact, api_trim
 
 _C_API = PyCapsule_New(&API, SWAPTABLE_CAPSULE, NULL)
 

@@ -37,3 +37,20 @@ cdef uint64_t table_bytes(table_t *t) noexcept nogil
 cdef int table_resolve(table_t *t, int64_t slot, int32_t *device, int64_t *block) noexcept nogil
 # compare and set the location of a cached slot; ESTALE when it is not *old*
 cdef int table_move(table_t *t, int64_t slot, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil
+# the location of a slot, 0 for none: its own block, or no data; a hint unless the slot is cached
+cdef uint32_t table_loc(table_t *t, int64_t slot) noexcept nogil
+# up to n free blocks of the device into *locs*, ascending; how many. They are the caller's until moved to or given back
+cdef int64_t table_block_alloc(table_t *t, int64_t n, uint32_t *locs, swap_stat_t *st) noexcept nogil
+# gives back blocks of the table's space that are the caller's; -ENOENT: one was not, those before it (*done*) went
+cdef int table_block_free(table_t *t, const uint32_t *locs, int64_t n, int64_t *done, swap_stat_t *st) noexcept nogil
+# blocks of the device in use; of a ghost, slots
+cdef int64_t table_blocks_used(table_t *t) noexcept nogil
+# which slot of which member a block serves by its location; -ENOENT where owners are not kept or it serves its own slot
+cdef int table_owner(table_t *t, int64_t block, int32_t *member, int64_t *slot, swap_stat_t *st) noexcept nogil
+# the first slot of the next cluster with words, from that of *slot* on; those past the end come last, then -1
+cdef int64_t table_next(table_t *t, int64_t slot) noexcept nogil
+# packs those of *n* clusters from that of *slot* on whose slots were all swapped out *min_age* before *now*, in the unit
+# of shadows, or earlier; how many
+cdef uint64_t table_compact(table_t *t, int64_t slot, int64_t n, uint64_t now, uint64_t min_age, swap_stat_t *st) noexcept nogil
+# returns the memory of what no cluster uses to the system
+cdef void table_trim(table_t *t) noexcept nogil

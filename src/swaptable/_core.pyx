@@ -113,6 +113,63 @@ cdef uint64_t table_bytes(table_t *t) noexcept nogil:
     return area_bytes(<area_t *>t)
 
 
+cdef uint32_t table_loc(table_t *t, int64_t slot) noexcept nogil:
+    cdef uint32_t loc = 0
+    lookup_locs(<area_t *>t, &slot, &loc, 1)
+    return loc
+
+
+cdef int64_t table_block_alloc(table_t *t, int64_t n, uint32_t *locs, swap_stat_t *st) noexcept nogil:
+    return area_take(<area_t *>t, n, locs, False, st) if (<area_t *>t).own_blocks else 0
+
+
+cdef int table_block_free(table_t *t, const uint32_t *locs, int64_t n, int64_t *done, swap_stat_t *st) noexcept nogil:
+    return area_give(<area_t *>t, locs, n, done, st)
+
+
+cdef int64_t table_blocks_used(table_t *t) noexcept nogil:
+    return blocks_of(<area_t *>t)
+
+
+cdef int table_owner(table_t *t, int64_t block, int32_t *member, int64_t *slot, swap_stat_t *st) noexcept nogil:
+    cdef area_t *a = <area_t *>t
+    cdef uint32_t front
+    cdef int m = -1
+    if not a.own_blocks or block < 0 or <uint64_t>block >= blocks_end(a) or not a.keep_owners:
+        return -ENOENT
+    front = owner_of(a, loc_of(a, block), st)
+    slot[0] = slot_of(a.space, front, &m) if front else -1
+    member[0] = m
+    return 0 if slot[0] >= 0 else -ENOENT
+
+
+cdef int64_t table_next(table_t *t, int64_t slot) noexcept nogil:
+    cdef area_t *a = <area_t *>t
+    cdef uint32_t i
+    if slot < 0 or slot >> CLUSTER_SHIFT >= ALL_CLUSTERS:
+        return -1
+    i = next_touched(a, <uint32_t>(slot >> CLUSTER_SHIFT))
+    while i != NO_CLUSTER and load_ptr(&a.tables[i]) == NULL:
+        i = next_touched(a, i + 1) if i + 1 < ALL_CLUSTERS else NO_CLUSTER
+    return <int64_t>i << CLUSTER_SHIFT if i != NO_CLUSTER else -1
+
+
+cdef uint64_t table_compact(table_t *t, int64_t slot, int64_t n, uint64_t now, uint64_t min_age, swap_stat_t *st) noexcept nogil:
+    cdef area_t *a = <area_t *>t
+    cdef uint32_t end = load32(&a.fresh) if a.grows else a.nr_clusters
+    cdef int64_t first = slot >> CLUSTER_SHIFT
+    cdef compacted_t done
+    memset(&done, 0, sizeof(done))
+    if 0 <= first < end and n > 0:
+        compact_range(a, <uint32_t>first, <uint32_t>min(first + n, <int64_t>end), now, min_age, SHADOW_MAX, &done, st)
+    return done.packed + done.uniform
+
+
+cdef void table_trim(table_t *t) noexcept nogil:
+    trim_clusters(<area_t *>t)
+    pool_trim(&(<area_t *>t).pool)
+
+
 # ---- Python
 
 ALL = 0xffffffff    # every device of a list
@@ -473,11 +530,39 @@ cdef int _update_slots(SwapTable self, int op, const int64_t *s, Py_ssize_t n, i
     return 0
 
 
+cdef _old_words(slots, nr, out):
+    """*out*, checked: a word for each slot of the runs; None where nobody wants them."""
+    if out is None:
+        return None
+    n = np.size(slots) * small(nr, "nr", 1, CLUSTER_SLOTS)
+    if not isinstance(out, np.ndarray) or out.dtype != np.uint64 or out.shape != (n,) or not out.flags.c_contiguous:
+        raise_errno(EINVAL, f"out: expected a contiguous uint64 array of shape ({n},)")
+    return out if n else None
+
+
 cdef int64_t in_range_of(SwapTable self, value) except -1:
     cdef int64_t slot = integer(value, "slot")
     if not in_range(area(self), slot):
         raise_errno(EINVAL, f"slot {slot}: expected 0 to {slots_end(area(self)) - 1}")
     return slot
+
+
+def _each(values, Py_ssize_t n, dtype, str name):
+    """One value a slot; a single one is everybody's."""
+    array = np.asarray(values)
+    top = np.iinfo(dtype).max
+    if array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > top):
+        raise_errno(EINVAL, f"{name}: expected integers from 0 to {top}, not {array.dtype}")
+    if array.ndim > 1 or (array.ndim and array.shape[0] != n):
+        raise_errno(EINVAL, f"{name}: expected one for each of {n} slots, not shape {array.shape}")
+    return np.ascontiguousarray(array, dtype) if array.ndim else np.full(n, array, dtype)
+
+
+def _pfns(pfns, Py_ssize_t n):
+    array = _each(pfns, n, np.uint64, "pfns")
+    if n and array.max() > PFN_MAX:
+        raise_errno(EINVAL, f"pfns: {int(array.max())} does not fit in 41 bits")
+    return array
 
 
 def _locations(locs):
@@ -525,7 +610,6 @@ cdef int _unmoved(SwapTable self, int err, int64_t slot, uint64_t old, uint64_t 
 cdef int _discard_runs(SwapTable self, discard, swap_stat_t *st) except -1:
     """Discard the blocks that came home by run, and make them free."""
     cdef int64_t[::1] view
-    cdef uint64_t[::1] one
     cdef int64_t k = 0
     runs = waiting_runs(self)
     view = runs.reshape(-1)
@@ -533,16 +617,54 @@ cdef int _discard_runs(SwapTable self, discard, swap_stat_t *st) except -1:
         while k < len(runs):
             if discard is not None:
                 discard(view[2 * k], view[2 * k + 1])
-            one = np.arange(view[2 * k], view[2 * k] + view[2 * k + 1], dtype=np.uint64)
-            add64(&area(self).waiting, -view[2 * k + 1])
-            give_device(area(self), &one[0], one.shape[0], True, st)
+            _settle(self, np.arange(view[2 * k], view[2 * k] + view[2 * k + 1], dtype=np.uint64), True, st)
             k += 1
     finally:
         for k in range(k, len(runs)):
-            one = np.arange(view[2 * k], view[2 * k] + view[2 * k + 1], dtype=np.uint64)
-            add64(&area(self).waiting, -view[2 * k + 1])
-            discard_later(area(self), &one[0], one.shape[0])
+            _settle(self, np.arange(view[2 * k], view[2 * k] + view[2 * k + 1], dtype=np.uint64), False, st)
     return 0
+
+
+cdef int _settle(SwapTable self, uint64_t[::1] blocks, bint done, swap_stat_t *st) except -1:
+    """Blocks that waited for their discard, by run and ascending, are free if it is *done*, else they wait on."""
+    cdef int64_t n = blocks.shape[0]
+    if n == 0:
+        return 0
+    add64(&area(self).waiting, -n)
+    with nogil:
+        if not done:
+            done = not discard_later(area(self), &blocks[0], n)
+        else:
+            give_device(area(self), &blocks[0], n, True, st)
+    return 0
+
+
+cdef object _discard_many(SwapTable self, many, bint free_first, swap_stat_t *st):
+    """One callback for all that waits; the number of clusters made free."""
+    cdef int64_t first
+    cdef bint done = free_first
+    clusters = []
+    while True:
+        first = discard_begin(area(self), st)
+        if first < 0:
+            break
+        clusters.append(first)
+    runs = waiting_runs(self)
+    parts = [np.arange(first, first + CLUSTER_SLOTS) for first in clusters]
+    ends = np.cumsum(runs[:, 1])
+    alone = np.arange(ends[len(ends) - 1] if len(ends) else 0) + np.repeat(runs[:, 0] - (ends - runs[:, 1]), runs[:, 1])
+    blocks = np.concatenate([*parts, alone]) if parts else alone
+    try:
+        if not free_first and len(blocks):
+            many(blocks)
+        done = True
+    finally:
+        for first in clusters:
+            discard_end(area(self), first, LIST_FREE if done else LIST_DISCARD, st)
+        _settle(self, alone.astype(np.uint64), done, st)
+    if free_first and len(blocks):
+        many(blocks)
+    return len(clusters)
 
 
 cdef class SwapTable:
@@ -607,7 +729,7 @@ cdef class SwapTable:
             _mark(self, 0, "header")
         for slot in bad:
             _mark(self, slot, "bad")
-        self.bad = bad
+        self.bad = np.r_[np.zeros(1 if header else 0, np.int64), bad]
         for slot in range(n, <int64_t>area(self).nr_clusters << CLUSTER_SHIFT):
             mark_bad(area(self), slot)
         if area(self).usable == 0:
@@ -771,9 +893,15 @@ cdef class SwapTable:
         """
         _update(self, OP_PUT, slot, nr, _field("users", users, 0xffffffff), NULL)
 
-    def put_many(self, slots, nr=1):
-        """One user less for each slot of the runs at *slots*. See `put`."""
-        _update_many(self, OP_PUT, slots, nr, 1, None, None)
+    def put_many(self, slots, nr=1, out=None):
+        """One user less for each slot of the runs at *slots*. See `put`.
+
+        Parameters
+        ----------
+        out : ndarray of uint64, shape (n * nr,), optional
+            Receives the words replaced: a swapped-out slot that had one user is free now.
+        """
+        _update_many(self, OP_PUT, slots, nr, 1, None, _old_words(slots, nr, out))
 
     def cache_add(self, slot, pfn, nr=1):
         """Put *nr* swapped-out slots into the swap cache under folio *pfn*; the words replaced.
@@ -801,13 +929,17 @@ cdef class SwapTable:
         """Take *nr* slots out of the swap cache, leaving *shadow* (42 bits); those without users are freed."""
         _update(self, OP_CACHE_DEL, slot, nr, _field("shadow", shadow, SHADOW_MAX), NULL)
 
-    def cache_del_many(self, slots, shadows=None, nr=1):
-        """`cache_del` for the runs at *slots*, one shadow each (0 by default)."""
-        _update_many(self, OP_CACHE_DEL, slots, nr, 0, shadows, None)
+    def cache_del_many(self, slots, shadows=None, nr=1, out=None):
+        """`cache_del` for the runs at *slots*, one shadow each (0 by default); *out* as in `put_many`."""
+        _update_many(self, OP_CACHE_DEL, slots, nr, 0, shadows, _old_words(slots, nr, out))
 
     def zero_set(self, slot, nr=1):
         """Flag *nr* slots as pages of zeros, which have no data anywhere: their blocks are free for others."""
         _update(self, OP_ZERO_SET, slot, nr, 0, NULL)
+
+    def zero_set_many(self, slots, nr=1):
+        """`zero_set` for the runs at *slots*."""
+        _update_many(self, OP_ZERO_SET, slots, nr, 0, None, None)
 
     def zero_clear(self, slot, nr=1):
         """Take the zero flag back: the pages have data again, in their own blocks.
@@ -818,6 +950,10 @@ cdef class SwapTable:
             The own block of one of them is lent; give it another by `move`. Nothing changed then.
         """
         _update(self, OP_ZERO_CLEAR, slot, nr, 0, NULL)
+
+    def zero_clear_many(self, slots, nr=1):
+        """`zero_clear` for the runs at *slots*."""
+        _update_many(self, OP_ZERO_CLEAR, slots, nr, 0, None, None)
 
     # -- reading
 
@@ -1007,8 +1143,14 @@ cdef class SwapTable:
         finally:
             PyBuffer_Release(&view)
 
-    def block_alloc(self, n):
+    def block_alloc(self, n, runs=False):
         """Take up to *n* blocks of the device for slots that will be located there.
+
+        Parameters
+        ----------
+        n : int
+        runs : bool
+            Rather in long runs, of clusters that are wholly free, than in the gaps of others: for a large sequential write.
 
         Returns
         -------
@@ -1024,13 +1166,14 @@ cdef class SwapTable:
         cdef int64_t want = min(count_arg(n), max(table_usable(self.t), 0) if area(self).own_blocks else 0), got
         cdef uint32_t[::1] out
         cdef swap_stat_t st
+        cdef bint long_ones = runs
         array = np.empty(want, np.uint32)
         if want == 0:
             return array
         out = array
         memset(&st, 0, sizeof(st))
         with nogil:
-            got = area_take(area(self), want, &out[0], &st)
+            got = area_take(area(self), want, &out[0], long_ones, &st)
         add_stat(&self.stat, &st)
         return array if got == want else array[:got].copy()
 
@@ -1075,13 +1218,21 @@ cdef class SwapTable:
         cdef int k, n = view.shape[0], member
         cdef uint32_t front
         cdef int64_t slot
+        cdef int32_t[::1] m
+        cdef int64_t[::1] s
         members, slots = np.full(n, -1, np.int32), np.full(n, -1, np.int64)
+        m, s = members, slots
         for k in range(n):
             front = owner_of(area(self), view[k], &self.stat)
             slot = slot_of(area(self).space, front, &member) if front else -1
             if slot >= 0:
-                members[k], slots[k] = member, slot
+                m[k], s[k] = member, slot
         return members, slots
+
+    @property
+    def used(self):
+        """Slots in use, past the end too; O(1), beside other threads of slightly different moments."""
+        return used_of(area(self))
 
     @property
     def free_blocks(self):
@@ -1144,6 +1295,35 @@ cdef class SwapTable:
                 moves.shrink(self, size, mover, _field("pfn", pfn, PFN_MAX))
             elif size > blocks_end(area(self)):
                 self._grow(size)
+
+    def evacuate(self, move):
+        """Take all blocks away from the device, as swapoff does; slots in use stay, entries are what they were.
+
+        Nothing more is given to anybody: no slots, no blocks. Then what is there has to go: data of the device's own
+        slots, and of others that was located here.
+
+        Parameters
+        ----------
+        move : callable(table, slots, locs)
+            Moves the data of *slots* (int64, shape (n,)) of *table*, which is at *locs* (uint32; 0: in their own
+            blocks) off the device, as far as it can; called once a table and pass, until nothing is left or a pass
+            moves nothing. An exception ends it all and is passed on.
+
+        Raises
+        ------
+        SlotBusyError
+            Blocks are left; the message says how many. The device is on again then, as after an exception; what was
+            moved stays moved.
+
+        Notes
+        -----
+        `resize` gives it blocks again, also where slots are still in use. Without such slots, and without tables,
+        nothing of the device is left but its fixed bytes. Runtime: as `resize`.
+        """
+        if area(self).grows:
+            raise_errno(EINVAL, f"{self!r}: a ghost has no blocks")
+        with self._alone():
+            moves.evacuate(self, move)
 
     def defrag(self, order, max_moves=None, mover=None, pfn=_PFN_LAST):
         """Move data so that aligned runs of ``1 << order`` free blocks appear; entries stay what they are.
@@ -1229,15 +1409,16 @@ cdef class SwapTable:
         """So many blocks with data are beyond the fence."""
         add64(&area(self).leaving, blocks - load64(&area(self).leaving))
 
-    def _own_data(self, uint64_t first, uint64_t end):
-        """Slots from *first* to *end* whose data is in their own blocks; int64."""
+    def own_data(self, first=0, end=None):
+        """Slots from *first* to *end* whose data is in their own blocks; int64, ascending."""
+        cdef uint64_t begin = integer(first, "first"), last = area(self).slots if end is None else integer(end, "end")
         cdef int64_t[::1] view
         cdef int64_t room = 0, n
         while True:
             array = np.empty(room + 1, np.int64)
             view = array
             with nogil:
-                n = own_data(area(self), first, end, &view[0], room)
+                n = own_data(area(self), begin, last, &view[0], room)
             if n <= room:
                 return array[:n]
             room = n + n // 8
@@ -1266,40 +1447,54 @@ cdef class SwapTable:
         add_stat(&self.stat, &st)
         return array
 
-    def _block_locs(self, blocks):
-        """Locations of the device's *blocks*; uint32."""
-        cdef uint64_t[::1] b = np.ascontiguousarray(blocks, np.uint64)
+    # -- for whoever moves data: each slot on its own, results in the place of exceptions
+
+    def block_locs(self, blocks):
+        """Locations of the device's *blocks* (int64, shape (n,)); uint32, 0 for one that it does not have."""
+        cdef const uint64_t[::1] b = np.ascontiguousarray(blocks, np.uint64)
         cdef Py_ssize_t k
         cdef uint32_t[::1] view
-        array = np.empty(b.shape[0], np.uint32)
+        array = np.zeros(b.shape[0], np.uint32)
         view = array
         for k in range(b.shape[0]):
-            view[k] = loc_of(area(self), b[k])
+            if area(self).own_blocks and b[k] < area(self).slots:
+                view[k] = loc_of(area(self), b[k])
         return array
 
-    def _take_these(self, blocks):
-        """Take particular *blocks*; bool, which of them were free. They are held."""
-        cdef uint64_t[::1] b = np.ascontiguousarray(blocks, np.uint64)
+    def block_take(self, blocks):
+        """Take particular blocks of the device, as `block_alloc` takes any.
+
+        Parameters
+        ----------
+        blocks : array of int64, shape (n,)
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            Which were free and are the caller's now; their locations are `block_locs`.
+        """
+        cdef const uint64_t[::1] b = np.ascontiguousarray(blocks, np.uint64)
         cdef uint8_t[::1] ok
         cdef Py_ssize_t k
         cdef swap_stat_t st
-        array = np.zeros(b.shape[0], np.uint8)
+        array = np.zeros(b.shape[0] if area(self).own_blocks else 0, np.uint8)
         ok = array
         memset(&st, 0, sizeof(st))
         with nogil:
-            for k in range(b.shape[0]):
+            for k in range(ok.shape[0]):
                 ok[k] = take_this(area(self), b[k], &st)
                 if ok[k]:
                     taken_add(area(self), 1, loc_of(area(self), b[k]))
                     hold(area(self), b[k], &st)
         add_stat(&self.stat, &st)
-        return array.view(bool)
+        return array.view(bool) if area(self).own_blocks else np.zeros(b.shape[0], bool)
 
-    def _move_each(self, slots, olds, news, uint64_t pfn):
-        """`move` for each slot on its own; bool, which were moved. A slot that is not pinned by *pfn* any more is left alone."""
-        cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
-        cdef uint32_t[::1] o = np.ascontiguousarray(olds, np.uint32)
-        cdef uint32_t[::1] n = np.ascontiguousarray(news, np.uint32)
+    def move_each(self, slots, olds, news, pfn=None):
+        """`move` for each slot on its own; bool, which were moved. A slot that is not what it was, or not cached under *pfn*, is left alone."""
+        cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef const uint32_t[::1] o = _each(olds, s.shape[0], np.uint32, "old_locs")
+        cdef const uint32_t[::1] n = _each(news, s.shape[0], np.uint32, "new_locs")
+        cdef uint64_t pin = ANY_PIN if pfn is None else _field("pfn", pfn, PFN_MAX)
         cdef uint8_t[::1] ok
         cdef Py_ssize_t k
         cdef swap_stat_t st
@@ -1308,7 +1503,7 @@ cdef class SwapTable:
         memset(&st, 0, sizeof(st))
         with nogil:
             for k in range(s.shape[0]):
-                ok[k] = area_move(area(self), s[k], pfn, o[k], n[k], &st) == 0
+                ok[k] = area_move(area(self), s[k], pin, o[k], n[k], &st) == 0
         add_stat(&self.stat, &st)
         return moved.view(bool)
 
@@ -1326,21 +1521,24 @@ cdef class SwapTable:
                 lookup_locs(area(self), &s[k], &at[k], 1)
         return words, locs
 
-    def _unpin(self, slots, words, uint64_t pfn):
-        """Take slots that `_pin` put into the swap cache out of it, with the shadows of *words*; those that are still its."""
-        cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
-        cdef uint64_t[::1] w = np.ascontiguousarray(words, np.uint64)
-        cdef Py_ssize_t k
-        cdef swap_stat_t st
-        memset(&st, 0, sizeof(st))
-        with nogil:
-            for k in range(s.shape[0]):
-                unpin_one(area(self), s[k], swp_tb_shadow(w[k]), pfn, &st)
-        add_stat(&self.stat, &st)
+    def pin_many(self, slots, pfns):
+        """Put swapped-out slots into the swap cache, those that can be.
 
-    def _pin(self, slots, uint64_t pfn):
-        """Put swapped-out slots into the swap cache, those that can be; (bool, the words replaced)."""
-        cdef int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        Parameters
+        ----------
+        slots : array of int64, shape (n,)
+        pfns : int or array of int, shape (n,)
+            Under which each is cached: nobody else's.
+
+        Returns
+        -------
+        pinned : ndarray of bool, shape (n,)
+            The others are free, bad, or in the swap cache already.
+        words : ndarray of uint64, shape (n,)
+            Those replaced; 0 where nothing was.
+        """
+        cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef const uint64_t[::1] f = _pfns(pfns, s.shape[0])
         cdef uint8_t[::1] ok
         cdef uint64_t[::1] old
         cdef Py_ssize_t k
@@ -1350,9 +1548,93 @@ cdef class SwapTable:
         memset(&st, 0, sizeof(st))
         with nogil:
             for k in range(s.shape[0]):
-                ok[k] = update_one(area(self), OP_CACHE_ADD, s[k], 1, pfn, &old[k], &st) == 0
+                if k + AHEAD_WRITE < s.shape[0]:
+                    prefetch_slot(area(self), s[k + AHEAD_WRITE])
+                ok[k] = update_one(area(self), OP_CACHE_ADD, s[k], 1, f[k], &old[k], &st) == 0
         add_stat(&self.stat, &st)
         return pinned.view(bool), words
+
+    def put_each(self, slots, cached=False):
+        """`put` for each slot on its own; the words replaced (uint64, shape (n,)), 0 where there was no user to give up.
+
+        With *cached*, only slots in the swap cache: none is freed, whoever cached them will see to that.
+        """
+        cdef bint only = cached
+        cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef uint64_t[::1] old
+        cdef Py_ssize_t k
+        cdef swap_stat_t st
+        words = np.zeros(s.shape[0], np.uint64)
+        old = words
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            for k in range(s.shape[0]):
+                if k + AHEAD_WRITE < s.shape[0]:
+                    prefetch_slot(area(self), s[k + AHEAD_WRITE])
+                if (area_put_cached(area(self), s[k], &old[k], &st) if only else update_one(area(self), OP_PUT, s[k], 1, 1, &old[k], &st)):
+                    old[k] = 0
+        add_stat(&self.stat, &st)
+        return words
+
+    def repin_many(self, slots, olds, news):
+        """Change the pfn of slots in the swap cache: compare and set, as a folio is locked.
+
+        Parameters
+        ----------
+        slots : array of int64, shape (n,)
+        olds, news : int or array of int, shape (n,)
+            A slot that is not cached under the old pfn is left alone.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            Which were changed.
+        """
+        cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef const uint64_t[::1] o = _pfns(olds, s.shape[0])
+        cdef const uint64_t[::1] n = _pfns(news, s.shape[0])
+        cdef uint8_t[::1] ok
+        cdef Py_ssize_t k
+        cdef swap_stat_t st
+        changed = np.zeros(s.shape[0], np.uint8)
+        ok = changed
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            for k in range(s.shape[0]):
+                ok[k] = area_repin(area(self), s[k], o[k], n[k], &st)
+        add_stat(&self.stat, &st)
+        return changed.view(bool)
+
+    def unpin_many(self, slots, pfns, shadows=0):
+        """Take slots out of the swap cache that are cached under *pfns*, each on its own; those without users are freed.
+
+        Parameters
+        ----------
+        slots : array of int64, shape (n,)
+        pfns, shadows : int or array of int, shape (n,)
+
+        Returns
+        -------
+        ndarray of uint64, shape (n,)
+            The words replaced; count 0: the slot is free now. 0 where it was not cached under that pfn.
+        """
+        cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
+        cdef const uint64_t[::1] f = _pfns(pfns, s.shape[0])
+        cdef const uint64_t[::1] w = _each(shadows, s.shape[0], np.uint64, "shadows")
+        cdef uint64_t[::1] old
+        cdef Py_ssize_t k
+        cdef swap_stat_t st
+        words = np.zeros(s.shape[0], np.uint64)
+        old = words
+        memset(&st, 0, sizeof(st))
+        with nogil:
+            for k in range(s.shape[0]):
+                if k + AHEAD_WRITE < s.shape[0]:
+                    prefetch_slot(area(self), s[k + AHEAD_WRITE])
+                if unpin_one(area(self), s[k], w[k], f[k], &old[k], &st):
+                    old[k] = 0
+        add_stat(&self.stat, &st)
+        return words
 
     # -- cold clusters
 
@@ -1404,7 +1686,7 @@ cdef class SwapTable:
 
     # -- the whole
 
-    def run_discard(self, discard=None):
+    def run_discard(self, discard=None, many=None, free_first=False):
         """Discard what waits for it, as the kernel's worker does; the number of clusters made free.
 
         Parameters
@@ -1412,11 +1694,20 @@ cdef class SwapTable:
         discard : callable(first, nr), optional
             Discards *nr* blocks from block *first* on: whole clusters, and the runs of blocks that came home without
             forming one. Called without locks. When it raises, what was not discarded waits on.
+        many : callable(blocks), optional
+            In its place: discards all of *blocks* (int64, shape (n,)) in one call, if there are any.
+        free_first : bool
+            The blocks are free before *many* is called, and whoever numbers them itself must not give one of those
+            numbers to another before it returns: so a pool whose objects are the blocks drops them.
         """
         cdef swap_stat_t st
         cdef uint32_t n = 0
         cdef int64_t first
         memset(&st, 0, sizeof(st))
+        if many is not None:
+            n = _discard_many(self, many, free_first, &st)
+            add_stat(&self.stat, &st)
+            return n
         if discard is None:
             with nogil:
                 n = discard_all(area(self), &st)
@@ -1436,13 +1727,15 @@ cdef class SwapTable:
         add_stat(&self.stat, &st)
         return n
 
+    @property
+    def waiting(self):
+        """Whether anything waits for `run_discard`; O(1)."""
+        return load64(&area(self).waiting) > 0 or peek32(&area(self).discards.nr) > 0
+
     def trim(self):
         """Return the memory of what no cluster uses to the system: tables and side records, structures past the end."""
-        cdef swap_stat_t st
-        memset(&st, 0, sizeof(st))
         with nogil:
-            trim_clusters(area(self))
-            pool_trim(&area(self).pool)
+            table_trim(self.t)
 
     def usage(self):
         """Slots by state and clusters by list.
@@ -1581,7 +1874,7 @@ cdef class BlockSpace:
 
     cdef space_t *s
     cdef readonly list tables
-    """Members by number: what `SwapTable.resolve` calls devices."""
+    """Members by number: what `SwapTable.resolve` calls devices; None for one that was removed."""
 
     def __cinit__(self):
         self.tables = []
@@ -1605,9 +1898,53 @@ cdef class BlockSpace:
         if err:
             space_drop(self.s)
             raise_errno(err, f"{table!r}: the space has no units left for {area(table).blocks} blocks" if err == -ENOSPC else "no memory")
-        self.tables.append(table)
+        self.tables.extend([None] * (area(table).member + 1 - len(self.tables)))
+        self.tables[area(table).member] = table
         table.space = self
         return 0
+
+    def remove(self, SwapTable table not None):
+        """Let a member go whose slots are free and whose blocks nobody has; it is no good for anything then.
+
+        Its number and its blocks' locations are given to others once nothing refers to the table any more.
+
+        Raises
+        ------
+        SlotBusyError
+            Slots of it are in use, or blocks of it are taken.
+        SwapValueError
+            It is no member.
+        """
+        if table.space is not self or self.tables[area(table).member] is not table:
+            raise_errno(EINVAL, f"{table!r} is no member of {self!r}")
+        sums = sums_of(area(table))
+        if used_of(area(table)) or sums.taken:
+            raise_errno(EBUSY, f"{table!r}: {used_of(area(table))} slots are in use, {sums.taken} blocks are taken")
+        self.tables[area(table).member] = None
+
+    def where(self, locs):
+        """Which blocks *locs* (uint32, shape (n,)) name.
+
+        Returns
+        -------
+        members : ndarray of int32, shape (n,)
+            Devices of the space, -1 for 0 and for what is nobody's.
+        blocks : ndarray of int64, shape (n,)
+            Block on that device, or -1.
+        """
+        cdef uint32_t[::1] view = _locations(locs)
+        cdef Py_ssize_t k, n = view.shape[0]
+        cdef int32_t[::1] m
+        cdef int64_t[::1] b
+        cdef uint32_t unit
+        members, blocks = np.empty(n, np.int32), np.empty(n, np.int64)
+        m, b = members, blocks
+        with nogil:
+            for k in range(n):
+                unit = load32(&self.s.units[view[k] >> UNIT_SHIFT])
+                m[k] = <int32_t>(unit >> 16) - 1
+                b[k] = <int64_t>(unit & 0xffff) << UNIT_SHIFT | (view[k] & (UNIT_BLOCKS - 1)) if unit else -1
+        return members, blocks
 
     def owners(self, SwapTable table not None, first=0, end=None):
         """Which slots have their data in blocks *first* to *end* of *table*, by scanning all locations.
@@ -1643,26 +1980,31 @@ cdef class BlockSpace:
     def check(self):
         """Check every table, and that no block has two owners and none is lost. The threads must be still."""
         for table in self.tables:
-            table.check()
+            if table is not None:
+                table.check()
 
     def __len__(self):
-        return len(self.tables)
+        return sum(table is not None for table in self.tables)
 
     def __repr__(self):
-        return f"BlockSpace({len(self.tables)} tables)"
+        return f"BlockSpace({len(self)} tables)"
 
 
 cdef waiting_runs(SwapTable self):
     """Take the runs of blocks that wait for their discard, merged; int64, shape (n, 2): first block, number."""
     cdef area_t *t = area(self)
     cdef uint32_t *runs
+    cdef int64_t[:, ::1] pairs
     cdef int64_t k, n
     spin_lock(&t.list_lock)
     runs, n = t.discard_runs, t.nr_discard_runs
     t.discard_runs = NULL
     t.nr_discard_runs = t.max_discard_runs = 0
     spin_unlock(&t.list_lock)
-    array = np.array([(runs[2 * k], runs[2 * k + 1]) for k in range(n)], np.int64).reshape(-1, 2)
+    array = np.empty((n, 2), np.int64)
+    pairs = array
+    for k in range(n):
+        pairs[k, 0], pairs[k, 1] = runs[2 * k], runs[2 * k + 1]
     free(runs)
     array = array[np.argsort(array[:, 0])]
     heads = np.flatnonzero(np.r_[True, array[1:, 0] != array[: max(n - 1, 0)].sum(1)][:n])

@@ -78,8 +78,17 @@ cdef inline int64_t devices_used(devices_t *d, int64_t *usable, bint slots) noex
 
 
 cdef inline bint devices_half_used(void *devices) noexcept nogil:
-    cdef int64_t usable
-    return devices_used(<devices_t *>devices, &usable, False) * 2 > usable
+    """More than half of all blocks; a front end without blocks is never full and makes nothing else less so."""
+    cdef devices_t *d = <devices_t *>devices
+    cdef int64_t used = 0, usable = 0
+    cdef int kind
+    spin_lock(&d.lock)
+    for kind in range(MAX_DEVICES):
+        if d.areas[kind] != NULL and d.areas[kind].own_blocks:
+            used += blocks_of(d.areas[kind])
+            usable += load64(&d.areas[kind].usable)
+    spin_unlock(&d.lock)
+    return used * 2 > usable
 
 
 cdef inline area_t *next_device(devices_t *d, uint32_t *allowed, swap_stat_t *st) noexcept nogil:

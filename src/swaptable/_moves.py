@@ -16,6 +16,7 @@ from swaptable.errors import raise_errno
 
 PAGE = 4096
 BATCH = 4096  # blocks that are pinned at a time
+SHADOW_MAX = np.uint64((1 << 42) - 1)
 FREE, HOLE, COLD, TAKEN = 0, 1, 2, 4  # as in _resize.pxd
 
 Mover = Callable[[np.ndarray, np.ndarray], object]
@@ -71,19 +72,19 @@ def relocate(
 
 
 def _relocate(table: Any, slots: Any, at: Any, to: Any, mover: Mover | None, pfn: int) -> np.ndarray:
-    pinned, words = table._pin(slots, pfn)
+    pinned, words = table.pin_many(slots, pfn)
     moved = np.zeros(len(slots), bool)
     try:
         # A slot that was freed and taken again may be pinned too: what it is now is what counts.
         zero = words >> np.uint64(59) & np.uint64(1) == 1
         wanted = pinned & ~zero & (table._look(slots)[1] == at)
         own = at[wanted] == 0
-        src = np.where(own, table._block_locs(np.where(own, slots[wanted], 0)), at[wanted])
+        src = np.where(own, table.block_locs(np.where(own, slots[wanted], 0)), at[wanted])
         if mover is not None and len(src):
             mover(src.astype(np.uint32), to[wanted])
-        moved[wanted] = table._move_each(slots[wanted], at[wanted], to[wanted], pfn)
+        moved[wanted] = table.move_each(slots[wanted], at[wanted], to[wanted], pfn)
     finally:
-        table._unpin(slots[pinned], words[pinned], pfn)
+        table.unpin_many(slots[pinned], pfn, words[pinned] >> np.uint64(1) & SHADOW_MAX)
         table.block_free(np.concatenate([to[~moved], at[moved & (at != 0)]]))
     return moved
 
@@ -108,15 +109,39 @@ def _cold(table: Any, slots: np.ndarray) -> np.ndarray:
 
 def shrink(table: Any, blocks: int, mover: Mover | None, pfn: int) -> None:
     """Take the blocks from *blocks* on away, or say how many are in the way; see `SwapTable.resize`."""
-    was = table.blocks
     if blocks <= int((table._block_map()[:blocks] == 5).sum()):
         raise_errno(errno.EINVAL, f"slots {blocks}: none of them is usable")
-    left = was
+
+    def inwards(one: Any, slots: np.ndarray, at: np.ndarray) -> bool:
+        cold = _cold(one, slots)
+        slots, at = slots[cold], at[cold]
+        to = table.block_alloc(len(slots))
+        slots, at = slots[: len(to)], at[: len(to)]
+        return bool(relocate(one, slots, at, to, mover, pfn).any())
+
+    _empty(table, blocks, inwards)
+
+
+def evacuate(table: Any, move: Callable[[Any, np.ndarray, np.ndarray], object]) -> None:
+    """Take all blocks away; see `SwapTable.evacuate`."""
+
+    def outwards(one: Any, slots: np.ndarray, at: np.ndarray) -> bool:
+        before = _left(table, 0, was)
+        move(one, slots, at)
+        return _left(table, 0, was) < before
+
+    was = table.blocks
+    _empty(table, 0, outwards)
+
+
+def _empty(table: Any, blocks: int, move: Callable[[Any, np.ndarray, np.ndarray], bool]) -> None:
+    """Fence off what is from *blocks* on and move the data there away, or undo the fence and say how much is left."""
+    was = left = table.blocks
     try:
         table._fence(blocks)
         moved = True
         while left and moved:
-            moved, left = _clear(table, blocks, was, mover, pfn)
+            moved, left = _clear(table, blocks, was, move)
     finally:
         table._leaving(0)
         if left:
@@ -132,32 +157,30 @@ def shrink(table: Any, blocks: int, mover: Mover | None, pfn: int) -> None:
         )
 
 
-def _clear(table: Any, blocks: int, was: int, mover: Mover | None, pfn: int) -> tuple[bool, int]:
+def _clear(
+    table: Any, blocks: int, was: int, move: Callable[[Any, np.ndarray, np.ndarray], bool]
+) -> tuple[bool, int]:
     """One pass over what is beyond the fence: (whether anything moved, blocks that are left)."""
     moved = False
     for one, slots, at in _in_the_way(table, blocks, was):
-        cold = _cold(one, slots)
-        slots, at = slots[cold], at[cold]
-        to = table.block_alloc(len(slots))
-        slots, at = slots[: len(to)], at[: len(to)]
-        moved = bool(relocate(one, slots, at, to, mover, pfn).any()) or moved
+        moved = move(one, slots, at) or moved
         table._leaving(_left(table, blocks, was))
     return moved, _left(table, blocks, was)
 
 
 def _in_the_way(table: Any, first: int, end: int) -> list[tuple[Any, np.ndarray, np.ndarray]]:
     """(table, slots, locations) of all data in blocks *first* to *end*."""
-    own = table._own_data(first, end)
+    own = table.own_data(first, end)
     found = [(table, own, np.zeros(len(own), np.uint32))]
     members, slots, at = table._scan_owners(first, end)
-    locs = table._block_locs(at)
+    locs = table.block_locs(at)
     found += [(one, slots[which], locs[which]) for one, which in _groups(table, members)]
     return [(one, slots, at) for one, slots, at in found if len(slots)]
 
 
 def _left(table: Any, first: int, end: int) -> int:
     """Blocks from *first* to *end* that have data, or are taken by somebody unknown."""
-    return len(table._own_data(first, end)) + table._taken_from(first, end)
+    return len(table.own_data(first, end)) + table._taken_from(first, end)
 
 
 # ---- defragmentation
@@ -222,14 +245,14 @@ def _execute(
     if not own.all():
         members, slots, blocks = table._scan_owners(0, len(state))
         wanted = np.isin(blocks, src[~own])
-        members, slots, locs = members[wanted], slots[wanted], table._block_locs(blocks[wanted])
+        members, slots, locs = members[wanted], slots[wanted], table.block_locs(blocks[wanted])
         work += [(one, slots[which], locs[which]) for one, which in _groups(table, members)]
     moves = 0
     for one, slots, at in work:
         cold = _cold(one, slots)
         slots, at = slots[cold], at[cold]
         to, dst = dst[: len(slots)], dst[len(slots) :]
-        to = to[table._take_these(to)]
+        to = to[table.block_take(to)]
         n = len(to)
-        moves += int(relocate(one, slots[:n], at[:n], table._block_locs(to), mover, pfn).sum())
+        moves += int(relocate(one, slots[:n], at[:n], table.block_locs(to), mover, pfn).sum())
     return moves

@@ -268,7 +268,7 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
 
 # ---- locations
 
-cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *st) noexcept nogil:
+cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, bint runs, swap_stat_t *st) noexcept nogil:
     """Take up to *n* blocks for whoever will locate slots there; ascending. Return: how many."""
     cdef int64_t part, took, k, got = 0
     cdef uint64_t block
@@ -277,7 +277,7 @@ cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, swap_stat_t *
         part = min(n - got, <int64_t>1 << 16, max(blocks_free(t), <int64_t>1))
         if blocks_reserve(t, part):
             break
-        took = take_reserved(t, part, out + got, &broken, st)   # fewer where others were first: they are welcome
+        took = take_reserved(t, part, out + got, runs, &broken, st)   # fewer where others were first: they are welcome
         add64(&t.gathering, -took)
         for k in range(took):
             block_of(t, out[got + k], &block)

@@ -1,7 +1,7 @@
 # The types of the replay's machine, written by hand.
 # Imports numpy's types and the designs' base class.
 # Used by type checkers; stubtest holds it to the compiled module.
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -19,7 +19,14 @@ class _BuildInfo(TypedDict):
 @disjoint_base
 class Machine:
     def __new__(
-        cls, design: Design, pages: int, limit: int, folio_order: int = 0, large_swapin: bool = False
+        cls,
+        design: Design,
+        pages: int,
+        limit: int,
+        folio_order: int = 0,
+        large_swapin: bool = False,
+        tiers: Sequence[int | None] | None = None,
+        swap: int = 0,
     ) -> Machine: ...
     @property
     def design(self) -> Design: ...
@@ -37,6 +44,8 @@ class Machine:
     def metadata(self) -> dict[str, int]: ...
     @property
     def resident(self) -> int: ...
+    @property
+    def tiers(self) -> list[dict[str, int | None]]: ...
     def run(self, events: NDArray[np.uint32], progress: Callable[[int, int], object] | None = None) -> None: ...
     def access(self, page: int, write: bool = False) -> bool: ...
     def check(self) -> None: ...

@@ -9,13 +9,15 @@ the documentation of :mod:`swaptable.replay`.
 from time import thread_time
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EEXIST, EINVAL, ENOMEM, ENOSPC
+from libc.errno cimport EEXIST, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 
 from swaptable._atomic cimport likely, prefetch_read, prefetch_write
-from swaptable.designs._design cimport Design, design_ops_t, place_t
+from swaptable.designs._design cimport (
+    POOL, PTE_ENTRY, Design, design_ops_t, host_t, place_t, pte_visit_t,
+)
 
 from swaptable.errors import CheckError, raise_errno
 
@@ -54,6 +56,7 @@ cdef enum:
     CHUNK = 1 << 18                 # events between two looks at signals
     MAX_ORDER = 9
     PAGE_NUMBER_BITS = 52           # 64-bit addresses, 4 KiB pages
+    MAX_TIERS = 8
 
 cdef uint32_t MAX_PAGES = 0x7ffffff0u           # an event is page << 1 | write in 32 bits
 cdef uint64_t SHADOW_MAX = (1ULL << 42) - 1
@@ -64,7 +67,7 @@ cdef uint64_t YOUNG_BYTES = 0x0202020202020202ULL
 ctypedef struct page_t:
     uint64_t entry
     uint32_t evicted        # of a page that is out: the eviction counter then, its low half
-    uint32_t unused
+    uint32_t tier           # where its data is, + 1; 0: nowhere, or nobody asks
 
 # Folios enter a list at its head and leave at its tail, never from within (nothing here frees a
 # mapped page), so a list is a ring: the next victims are known far ahead and can be prefetched.
@@ -91,9 +94,33 @@ ctypedef struct vmstat_t:
     uint64_t workingset_refault
     uint64_t workingset_activate
 
+# Pages by the time at which their data came to a tier, oldest first. One that has left since is passed over.
+ctypedef struct queue_t:
+    uint64_t *items         # the page, and the eviction counter of then in the low half
+    int64_t head            # first
+    int64_t tail            # behind the last
+    int64_t room
+
+# Tiers with limits: what is beyond a limit is moved a tier down, an eighth of the tier at a time.
+ctypedef struct tiers_t:
+    int first
+    int last                # has no limit
+    uint64_t size           # pages of swap in all
+    uint64_t limit[8]
+    uint64_t pages[8]       # whose data is there
+    uint64_t peak[8]
+    uint64_t reads[8]       # pages read from there by faults
+    uint64_t moved[8]       # pages moved from there a tier down
+    queue_t queue[8]
+    uint32_t *batch         # pages on their way
+    uint64_t *entries       # of them
+    uint64_t room           # for so many
+    host_t host
+
 ctypedef struct machine_t:
     const design_ops_t *ops
     void *d
+    tiers_t *tiers          # NULL: where data is, the design knows alone
     uint8_t *st
     page_t *page
     ring_t inactive
@@ -161,15 +188,158 @@ cdef inline bint clear_young(uint8_t *st, uint32_t nr) noexcept nogil:
 
 
 cdef inline bint vm_swap_full(machine_t *m) noexcept nogil:
-    return m.ops.used(m.d) * 2 > m.ops.size(m.d)
+    """More than half of swap in use: by what the design says, or of all tiers, whose sum designs count differently."""
+    cdef uint64_t used = 0
+    cdef int tier
+    if m.tiers == NULL:
+        return m.ops.used(m.d) * 2 > m.ops.size(m.d)
+    for tier in range(m.tiers.first, m.tiers.last + 1):
+        used += m.tiers.pages[tier]
+    return used * 2 > m.tiers.size
+
+
+# ---- tiers: where the data of each page is, and what moves down
+
+cdef void leave(tiers_t *t, page_t *page) noexcept nogil:
+    """The page has no data in swap any more."""
+    if page.tier:
+        t.pages[page.tier - 1] -= 1
+    page.tier = 0
+
+
+cdef int enqueue(queue_t *q, uint32_t p, uint32_t when) noexcept nogil:
+    """Behind the others; -ENOMEM."""
+    cdef uint64_t *more
+    cdef int64_t live = q.tail - q.head
+    if q.tail == q.room:
+        if live * 2 > q.room or q.room == 0:
+            q.room = max(<int64_t>1024, q.room * 2)
+            more = <uint64_t *>malloc(q.room * sizeof(uint64_t))
+            if more == NULL:
+                return -ENOMEM
+            memmove(more, q.items + q.head, live * sizeof(uint64_t))
+            free(q.items)
+            q.items = more
+        else:
+            memmove(q.items, q.items + q.head, live * sizeof(uint64_t))
+        q.head, q.tail = 0, live
+    q.items[q.tail] = <uint64_t>p << 32 | when
+    q.tail += 1
+    return 0
+
+
+cdef int arrive(machine_t *m, uint32_t p) noexcept nogil:
+    """A page that is out: its data is where the design says, the newest there."""
+    cdef tiers_t *t = m.tiers
+    cdef page_t *page = &m.page[p]
+    cdef place_t place
+    cdef int err = m.ops.locate(m.d, page.entry, 1, &place)
+    if err or place.tier < 0 or place.tier > t.last:
+        return fail(m, "locate", err if err else -EINVAL, page.entry)
+    leave(t, page)
+    page.tier = place.tier + 1
+    t.pages[place.tier] += 1
+    t.peak[place.tier] = max(t.peak[place.tier], t.pages[place.tier])
+    err = enqueue(&t.queue[place.tier], p, page.evicted)
+    return fail(m, "tier", err, page.entry) if err else 0
+
+
+cdef inline bint waits(machine_t *m, uint64_t item, int tier) noexcept nogil:
+    """Is the page of a queue still out, since then, with its data in that tier?"""
+    cdef uint32_t p = <uint32_t>(item >> 32)
+    return m.st[p] == SWAPPED and m.page[p].evicted == <uint32_t>item and m.page[p].tier == <uint32_t>tier + 1
+
+
+cdef uint64_t gather(machine_t *m, int tier, uint64_t n) noexcept nogil:
+    """Up to *n* of the pages that have been in a tier for longest; how many."""
+    cdef tiers_t *t = m.tiers
+    cdef queue_t *q = &t.queue[tier]
+    cdef uint64_t got = 0
+    while q.head < q.tail and got < n:
+        if waits(m, q.items[q.head], tier):
+            t.batch[got] = <uint32_t>(q.items[q.head] >> 32)
+            t.entries[got] = m.page[t.batch[got]].entry
+            got += 1
+        q.head += 1
+    return got
+
+
+cdef int demote(machine_t *m, int tier) noexcept nogil:
+    """A batch of a tier's oldest data moves a tier down. Return: 0, or an error; no room below is none."""
+    cdef tiers_t *t = m.tiers
+    cdef uint64_t i, n = gather(m, tier, min(t.room, max(t.limit[tier] // 8, <uint64_t>SWAP_CLUSTER_MAX)))
+    cdef int64_t moved
+    cdef int err = 0
+    if n == 0:
+        return 0
+    moved = m.ops.transfer(m.d, t.entries, n, tier + 1, &t.host)
+    if moved < 0 and moved != -ENOSPC:
+        return fail(m, "transfer", <int>moved, t.entries[0])
+    for i in range(n):
+        if err == 0:
+            err = arrive(m, t.batch[i])
+        t.moved[tier] += err == 0 and m.page[t.batch[i]].tier > <uint32_t>tier + 1
+    return err
+
+
+cdef int write_back(machine_t *m) noexcept nogil:
+    """What is beyond the tiers' limits moves down; with what must, an eighth of the tier, as a worker would."""
+    cdef tiers_t *t = m.tiers
+    cdef uint64_t was
+    cdef int tier, err
+    for tier in range(t.first, t.last):
+        while t.pages[tier] > t.limit[tier]:
+            was = t.pages[tier]
+            err = demote(m, tier)
+            if err:
+                return err
+            if t.pages[tier] >= was:
+                break               # no room below
+    return 0
+
+
+cdef int walk_ptes(void *user, pte_visit_t visit, void *arg, uint64_t *visited) noexcept nogil:
+    """Each page table entry of the one process there is."""
+    cdef machine_t *m = <machine_t *>user
+    cdef uint32_t p
+    cdef int err
+    for p in range(m.pages):
+        visited[0] += 1
+        err = visit_pte(m, p, visit, arg)
+        if err < 0:
+            return err
+    return 0
+
+
+cdef inline int visit_pte(machine_t *m, uint32_t p, pte_visit_t visit, void *arg) noexcept nogil:
+    cdef uint64_t value = m.page[p].entry
+    cdef int done
+    if not m.st[p] & SWAPPED:
+        return 0
+    done = visit(arg, p, &value)
+    if done == PTE_ENTRY:
+        m.page[p].entry = value
+    return min(done, 0)
+
+
+cdef int one_pte(void *user, uint64_t pte, pte_visit_t visit, void *arg) noexcept nogil:
+    cdef machine_t *m = <machine_t *>user
+    return visit_pte(m, <uint32_t>pte, visit, arg) if pte < m.pages else -EINVAL
+
+
+cdef int copy_nothing(void *user, const place_t *src, const place_t *dst) noexcept nogil:
+    """The machine's pages have no contents."""
+    return 0
 
 
 cdef int free_swap(machine_t *m, uint32_t h, int nr) noexcept nogil:
     """folio_free_swap(): the folio leaves the swap cache; without users its slots are free."""
-    cdef int err = m.ops.cache_del(m.d, m.page[h].entry, nr, 0)
+    cdef int i, err = m.ops.cache_del(m.d, m.page[h].entry, nr, 0)
     if err:
         return fail(m, "cache_del", err, m.page[h].entry)
     m.st[h] &= ~SWAPCACHE & 0xff
+    for i in range(nr if m.tiers != NULL else 0):
+        leave(m.tiers, &m.page[h + i])
     return 0
 
 
@@ -247,6 +417,11 @@ cdef int forget(machine_t *m, uint32_t f, uint32_t nr) noexcept nogil:
     m.resident -= nr
     m.folios -= 1
     m.stat.pgsteal += nr
+    if m.tiers != NULL:
+        for i in range(nr):
+            err = arrive(m, f + i)
+            if err:
+                return err
     return <int>nr
 
 
@@ -360,6 +535,10 @@ cdef int reclaim(machine_t *m, uint32_t nr) noexcept nogil:
             return got
         freed += got
         steps -= 1
+    if m.tiers != NULL:
+        got = write_back(m)
+        if got:
+            return got
     sample(m)
     if m.resident + nr > m.limit:
         return fail(m, NULL, -ENOMEM, 0)
@@ -401,6 +580,17 @@ cdef bint folio_is_out(machine_t *m, uint32_t h) noexcept nogil:
     return True
 
 
+cdef void count_reads(machine_t *m, uint32_t h, uint32_t nr, const place_t *places, bint gone) noexcept nogil:
+    """Which tier each page came from; an exclusive load leaves nothing there."""
+    cdef uint32_t i
+    for i in range(nr):
+        if places[i].tier < 0:
+            continue
+        m.tiers.reads[places[i].tier] += 1
+        if gone and places[i].tier == POOL:
+            leave(m.tiers, &m.page[h + i])
+
+
 cdef int swap_cache_prepare(machine_t *m, uint32_t p, uint32_t h, uint32_t nr) noexcept nogil:
     """Look the entry up as a fault does, make room, put the new folio into the swap cache and read; 1: no copy stays."""
     cdef place_t places[1 << MAX_ORDER]
@@ -418,7 +608,11 @@ cdef int swap_cache_prepare(machine_t *m, uint32_t p, uint32_t h, uint32_t nr) n
     if m.ops.read == NULL:
         return 0
     err = m.ops.read(m.d, m.page[h].entry, nr, places)
-    return fail(m, "read", err, m.page[h].entry) if err < 0 else err
+    if err < 0:
+        return fail(m, "read", err, m.page[h].entry)
+    if m.tiers != NULL:
+        count_reads(m, h, nr, places, err)
+    return err
 
 
 cdef int swap_in(machine_t *m, uint32_t p, uint32_t write) noexcept nogil:
@@ -533,6 +727,12 @@ cdef class Machine:
     large_swapin : bool
         A folio that is wholly out comes back as one. Only synchronous devices do that in the
         kernel, and from those a slot is never kept at swap-in.
+    tiers : sequence of (int or None), optional
+        Pages that may be in each tier, by number from the compressed pool (0) on: None for tiers without a limit and
+        those that there are not. The last one has none. Beyond a limit the pages that have been there for longest
+        move a tier down.
+    swap : int
+        With tiers: pages of swap in all, of which half in use makes swap full in the kernel's sense.
 
     Raises
     ------
@@ -548,7 +748,7 @@ cdef class Machine:
     cdef readonly double seconds
     cdef readonly uint64_t bytes_start
 
-    def __cinit__(self, Design design not None, pages, limit, int folio_order=0, bint large_swapin=False):
+    def __cinit__(self, Design design not None, pages, limit, int folio_order=0, bint large_swapin=False, tiers=None, swap=0):
         if not 0 <= folio_order <= MAX_ORDER:
             raise ValueError(f"folio_order is {folio_order}; expected 0 to {MAX_ORDER} (4 KiB to 2 MiB)")
         nr = 1 << folio_order
@@ -575,6 +775,8 @@ cdef class Machine:
         self.m.active.folios = <uint32_t *>touched(self.m.mask + 1, sizeof(uint32_t))
         if self.m.st == NULL or self.m.page == NULL or self.m.inactive.folios == NULL or self.m.active.folios == NULL:
             raise MemoryError(f"no memory for {pages} pages")
+        if tiers is not None:
+            self._tiers(tiers, swap)
         sample(&self.m)
         self.bytes_start = self.m.ops.bytes(self.m.d)
 
@@ -583,6 +785,37 @@ cdef class Machine:
         free(self.m.page)
         free(self.m.inactive.folios)
         free(self.m.active.folios)
+        if self.m.tiers != NULL:
+            for tier in range(MAX_TIERS):
+                free(self.m.tiers.queue[tier].items)
+            free(self.m.tiers.batch)
+            free(self.m.tiers.entries)
+            free(self.m.tiers)
+
+    cdef int _tiers(self, limits, swap) except -1:
+        """Have data moved down where a tier has more than its limit."""
+        cdef tiers_t *t
+        found = [i for i, limit in enumerate(limits) if limit is not None]
+        if not found or len(limits) > MAX_TIERS or found[len(found) - 1] != len(limits) - 2 or found != list(range(found[0], len(limits) - 1)):
+            raise ValueError(f"tiers are {limits!r}; expected a limit for each but the last, 2 to {MAX_TIERS} tiers")
+        if min(limits[i] for i in found) < 1:
+            raise ValueError(f"tiers are {limits!r}; expected room for a page in each")
+        if self.m.ops.transfer == NULL or self.m.ops.locate == NULL:
+            raise_errno(EOPNOTSUPP, f"{self.design.name} cannot transfer: {self.design.says.get('transfer', 'it has no operation for it')}")
+        t = self.m.tiers = <tiers_t *>calloc(1, sizeof(tiers_t))
+        if t == NULL:
+            raise MemoryError("no memory for tiers")
+        t.first, t.last, t.size = found[0], len(limits) - 1, swap
+        for i in found:
+            t.limit[i] = limits[i]
+            t.room = max(t.room, limits[i] // 8)
+        t.room = max(t.room, SWAP_CLUSTER_MAX)
+        t.batch = <uint32_t *>malloc(t.room * sizeof(uint32_t))
+        t.entries = <uint64_t *>malloc(t.room * sizeof(uint64_t))
+        if t.batch == NULL or t.entries == NULL:
+            raise MemoryError("no memory for tiers")
+        t.host.user, t.host.walk, t.host.one, t.host.copy = &self.m, walk_ptes, one_pte, copy_nothing
+        return 0
 
     def run(self, const uint32_t[::1] events, progress=None):
         """Replay *events* (``page << 1 | write`` each), without the GIL.
@@ -679,6 +912,20 @@ cdef class Machine:
         }
 
     @property
+    def tiers(self):
+        """list of dict: for each tier with data, where there are limits: pages there and at most, read, moved down."""
+        cdef tiers_t *t = self.m.tiers
+        if t == NULL:
+            return []
+        return [
+            {
+                "tier": i, "limit": t.limit[i] if i < t.last else None, "pages": t.pages[i], "peak": t.peak[i],
+                "reads": t.reads[i], "moved": t.moved[i],
+            }
+            for i in range(t.first, t.last + 1)
+        ]
+
+    @property
     def resident(self):
         """int: pages in memory."""
         return self.m.resident
@@ -705,6 +952,21 @@ cdef class Machine:
         kept = (self.m.inactive.pages, self.m.active.pages, self.m.resident, self.m.folios, self.m.resident)
         if found != kept or self.m.resident > self.m.limit:
             raise CheckError(f"inactive, active, resident, folios, present: {found} found, {kept} kept")
+        if self.m.tiers != NULL:
+            self._check_tiers()
+
+    cdef int _check_tiers(self) except -1:
+        """What is kept of each page's tier is what the design says."""
+        cdef uint32_t p
+        counts = [0] * MAX_TIERS
+        for p in range(self.m.pages):
+            if self.m.page[p].tier:
+                counts[self.m.page[p].tier - 1] += 1
+            if self.m.st[p] & SWAPPED and self.design.locate(self.m.page[p].entry)[0][0] != <int>self.m.page[p].tier - 1:
+                raise CheckError(f"page {p} is in tier {<int>self.m.page[p].tier - 1} for us, not for {self.design.name}")
+        if counts != [self.m.tiers.pages[i] for i in range(MAX_TIERS)]:
+            raise CheckError(f"pages by tier: {counts} found, not what is kept")
+        return 0
 
 
 ctypedef struct cell_t:

@@ -466,23 +466,49 @@ cdef inline void block_map(area_t *t, uint32_t begin, uint32_t end, uint8_t *out
         i = next_touched(t, i + 1)
 
 
+cdef inline bint receive_free(area_t *t, uint32_t i, swap_stat_t *st) noexcept nogil:
+    """Have a wholly free cluster, used before or not, receive blocks. Context: cluster lock; it has a bitmap. Return: whether it was free."""
+    cdef cluster_t *ci = &t.clusters[i]
+    cdef bint taken
+    if ci.list == LIST_FREE:
+        cluster_move(t, i, LIST_RECEIVE, 0, st)
+        return True
+    lock_lists(t, st)
+    # One that the search for fresh clusters has passed is about to be somebody else's.
+    taken = ci.list == LIST_UNTOUCHED and i >= t.fresh and i < t.nr_clusters
+    if taken:
+        touch_locked(t, i)
+        ci.any_free = ci.all_free = <uint64_t>-1
+        ci.list = LIST_RECEIVE
+        list_add_tail(t, &t.receive, i)
+    spin_unlock(&t.list_lock)
+    return taken
+
+
 cdef inline bint take_this(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil:
     """Take one particular block, if it is free. Context: no locks."""
-    cdef uint32_t i = <uint32_t>(block >> CLUSTER_SHIFT), spare = spare_bits(t, i, NO_RECORD)
+    cdef uint32_t i = <uint32_t>(block >> CLUSTER_SHIFT), spare
     cdef cluster_t *ci = &t.clusters[i]
     cdef unsigned int off = block & (CLUSTER_SLOTS - 1)
     cdef int state = BLOCK_NONE
+    cdef bint free
+    if block >= blocks_end(t) or i >= LOCATABLE:
+        return False
+    spare = spare_bits(t, i, NO_RECORD)
     lock_cluster(ci, st)
-    if ci.list == LIST_RECEIVE and not is_taken(t, ci, off):
-        state = BLOCK_FREE
-    elif is_table(t.tables[i]) and ci.list != LIST_NONE:
+    if is_table(t.tables[i]) and ci.list != LIST_NONE:
         state = state_of(t, i, off)
-    if state <= BLOCK_HOLE and (ci.bits or spare != NO_RECORD):
-        if ci.bits == 0:
-            poke32(&ci.bits, spare)
-            spare = NO_RECORD
-        take_block(t, i, off, SOURCE_RECEIVE if t.tables[i] == NULL else SOURCE_HOLES if state == BLOCK_HOLE else SOURCE_PARTLY)
-        after_take(t, i, st)
+    elif t.tables[i] == NULL and ci.list == LIST_RECEIVE and not is_taken(t, ci, off):
+        state = BLOCK_FREE
+    free = t.tables[i] == NULL and (ci.list == LIST_FREE or ci.list == LIST_UNTOUCHED)
+    if (state <= BLOCK_HOLE or free) and (ci.bits or spare != NO_RECORD):
+        if not free or receive_free(t, i, st):
+            if ci.bits == 0:
+                poke32(&ci.bits, spare)
+                spare = NO_RECORD
+            take_block(t, i, off, SOURCE_RECEIVE if t.tables[i] == NULL else SOURCE_HOLES if state == BLOCK_HOLE else SOURCE_PARTLY)
+            after_take(t, i, st)
+            state = BLOCK_FREE
     else:
         state = BLOCK_NONE
     spin_unlock(&ci.lock)

@@ -220,6 +220,8 @@ cdef inline int apply_one(area_t *t, uint32_t i, uint64_t *words, unsigned int o
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t word = words[off]
     cdef unsigned int count = swp_tb_count(word)
+    if old != NULL:
+        old[0] = word
     if op == OP_DUP:
         if count + arg < COUNT_MAX:
             store_relaxed(words + off, word + arg * COUNT_ONE)
@@ -234,8 +236,6 @@ cdef inline int apply_one(area_t *t, uint32_t i, uint64_t *words, unsigned int o
         else:
             return put_extended(t, i, words, off, arg, y)
     elif op == OP_CACHE_ADD:
-        if old != NULL:
-            old[0] = word
         store_relaxed(words + off, swp_tb_cached(word, arg))
     elif op == OP_CACHE_DEL or op == OP_UNPIN:
         if count == 0:
@@ -267,7 +267,7 @@ cdef struct update_t:       # one operation on runs of nr slots
     uint64_t most           # the largest that fits
     uint64_t pin            # of OP_UNPIN: cache_del, if the folio is this one
     const uint64_t *args    # one per run, in the place of arg
-    uint64_t *old           # cache_add: the words replaced, nr per run
+    uint64_t *old           # the words replaced, nr per run (not of OP_FREE); or NULL
 
 
 cdef inline int update_alike(
@@ -282,6 +282,8 @@ cdef inline int update_alike(
     cdef uint64_t stays = COUNT_MASK | ZERO_BIT | MEMCG_MASK
     if run.high == COUNT_MAX or not (folio or shadow):
         return 0
+    if u.old != NULL:
+        memcpy(u.old + k * u.nr, words + off, u.nr * sizeof(uint64_t))
     if u.op == OP_DUP and arg < COUNT_MAX and run.high + arg < COUNT_MAX:
         run_write(words + off, u.nr, <uint64_t>-1, 0, arg * COUNT_ONE)
     elif u.op == OP_PUT and folio and run.low >= arg or u.op == OP_PUT and shadow and run.low > arg:
@@ -290,8 +292,6 @@ cdef inline int update_alike(
         free_run(t, i, words, off, <unsigned int>u.nr, y)
         return 2
     elif u.op == OP_CACHE_ADD and shadow:
-        if u.old != NULL:
-            memcpy(u.old + k * u.nr, words + off, u.nr * sizeof(uint64_t))
         run_write(words + off, u.nr, stays, (arg << 2) | 2, 0)
     elif u.op == OP_WRITEOUT and folio and run.any & ZERO_BIT == 0:
         pass
@@ -441,6 +441,8 @@ cdef inline bint step_locked(area_t *t, int64_t slot, int op, uint64_t arg, uint
     if frees(words[off], op, arg):
         if not is_plain(ci):
             return False
+        if old != NULL:
+            old[0] = words[off]
         store_relaxed(words + off, 0)
         slot_freed(ci, words, off)
         ci.count -= 1
@@ -532,11 +534,11 @@ cdef inline int update_one(area_t *t, int op, int64_t slot, int nr, uint64_t arg
     return update(t, &slot, 1, &done, &u, st)
 
 
-cdef inline int unpin_one(area_t *t, int64_t slot, uint64_t shadow, uint64_t pin, swap_stat_t *st) noexcept nogil:
-    """Take a slot out of the swap cache, if it is still there under the folio *pin*. Return: 0 or -errno."""
+cdef inline int unpin_one(area_t *t, int64_t slot, uint64_t shadow, uint64_t pin, uint64_t *old, swap_stat_t *st) noexcept nogil:
+    """Take a slot out of the swap cache, if it is still there under the folio *pin*; *old* had what it was. Return: 0 or -errno."""
     cdef update_t u
     cdef int64_t done
-    u.op, u.nr, u.arg, u.args, u.old, u.pin = OP_UNPIN, 1, shadow, NULL, NULL, pin
+    u.op, u.nr, u.arg, u.args, u.old, u.pin = OP_UNPIN, 1, shadow, NULL, old, pin
     return update(t, &slot, 1, &done, &u, st)
 
 
@@ -566,3 +568,50 @@ cdef inline void slot_gone(area_t *t, int64_t slot) noexcept nogil:
         used_add(t, -1, slot)
     else:
         add64(&t.used[(slot >> CLUSTER_SHIFT) & (PARTS - 1)].nr.past, -1)
+
+
+cdef inline bint area_repin(area_t *t, int64_t slot, uint64_t old, uint64_t new, swap_stat_t *st) noexcept nogil:
+    """Change the pfn of a slot in the swap cache from *old*, if it is that. Context: no locks. Return: whether it was."""
+    cdef cluster_t *ci
+    cdef uint64_t *words
+    cdef uint64_t word
+    cdef bint done = False
+    if not in_range(t, slot) or load_ptr(&t.tables[slot >> CLUSTER_SHIFT]) == NULL:
+        return False
+    ci = &t.clusters[slot >> CLUSTER_SHIFT]
+    lock_cluster(ci, st)
+    words = t.tables[slot >> CLUSTER_SHIFT]
+    if is_table(words):                 # what is packed is swapped out
+        word = words[slot & (CLUSTER_SLOTS - 1)]
+        if swp_tb_is_folio(word) and swp_tb_pfn(word) == old:
+            store_relaxed(words + (slot & (CLUSTER_SLOTS - 1)), swp_tb_cached(word, new))
+            done = True
+    spin_unlock(&ci.lock)
+    st.words += done
+    return done
+
+
+cdef inline int area_put_cached(area_t *t, int64_t slot, uint64_t *old, swap_stat_t *st) noexcept nogil:
+    """Take a user from a slot if it is in the swap cache. Context: no locks. Return: 0 or -ENOENT."""
+    cdef cluster_t *ci
+    cdef uint64_t *words
+    cdef uint64_t word = 0, count
+    cdef tally_t y
+    if not in_range(t, slot) or load_ptr(&t.tables[slot >> CLUSTER_SHIFT]) == NULL:
+        return -ENOENT
+    tally_begin(&y)
+    ci = &t.clusters[slot >> CLUSTER_SHIFT]
+    lock_cluster(ci, st)
+    words = t.tables[slot >> CLUSTER_SHIFT]
+    if is_table(words):
+        word = words[slot & (CLUSTER_SLOTS - 1)]
+    if swp_tb_is_folio(word) and swp_tb_count(word):
+        count = count_of(t, ci, word, slot & (CLUSTER_SLOTS - 1)) - 1
+        set_count(t, ci, words, slot & (CLUSTER_SLOTS - 1), count)
+        drop_sides_locked(t, <uint32_t>(slot >> CLUSTER_SHIFT), &y)
+        old[0] = word
+    else:
+        word = 0
+    spin_unlock(&ci.lock)
+    tally_settle(t, &y, st)
+    return 0 if word else -ENOENT

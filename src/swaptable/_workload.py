@@ -90,7 +90,7 @@ class Workload:
     folio_order: int
 
 
-def _blocks(trace: Any, limit: int | None) -> tuple[str, Iterable[tuple[Any, Any]]]:
+def trace_blocks(trace: Any, limit: int | None) -> tuple[str, Iterable[tuple[Any, Any]]]:
     """A name and (page, write) arrays of whatever the caller called a trace."""
     if isinstance(trace, tuple):
         if len(trace) != 2:
@@ -137,7 +137,7 @@ def load(trace: Any, folio_order: int = 0, limit: int | None = None) -> Workload
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}; expected a number of accesses, 0 or more")
     numbers, parts, left = PageMap(folio_order), [], math.inf if limit is None else limit
-    name, blocks = _blocks(trace, limit)
+    name, blocks = trace_blocks(trace, limit)
     for page, write in blocks:
         page = page_numbers(page)[: None if left == math.inf else int(left)]
         write = np.ascontiguousarray(np.asarray(write, dtype=bool)[: len(page)]).view(np.uint8)

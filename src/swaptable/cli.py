@@ -1,4 +1,4 @@
-# The command line: compare, memory, trace, thp-test, mkswap, swaps, doctor.
+# The command line: compare, sweep, memory, run, trace, thp-test, mkswap, swaps, doctor.
 # May import everything below; nothing imports it but __main__ and the console script.
 # Used by people and scripts.
 """``swaptable``: results on stdout, progress and errors on stderr.
@@ -17,21 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from swaptable import cli_memory
-from swaptable._workload import Workload, load, parse_folio, parse_memory, parse_size
-from swaptable.designs import parse as parse_design
+from swaptable import cli_compare, cli_memory, cli_sweep, run_cli
+from swaptable._workload import parse_size
 from swaptable.doctor import facts, version
 from swaptable.errors import SwapValueError, TraceError
-from swaptable.replay import DESIGNS, ReplayResult, design_names, replay
 from swaptable.report import render
 from swaptable.thp_test import Round, thp_test
 
 SCHEMA = 1
-COMPARE_EXAMPLES = """examples:
-  swaptable compare
-  swaptable compare gcc --memory 30%
-  swaptable compare app.npz --memory 64M --folio 2M --design swap-table --design old --json
-"""
 THP_EXAMPLES = """examples:
   swaptable thp-test -n --seed 1
   swaptable thp-test -n --contiguous
@@ -71,12 +64,6 @@ def _count(name: str, what: str) -> Callable[[str], int]:
     return check
 
 
-def _design(text: str) -> str:
-    if text.partition(":")[0] not in design_names():
-        raise argparse.ArgumentTypeError(f"unknown design {text!r}; known designs: {', '.join(design_names())}")
-    return _checked(parse_design)(text)
-
-
 def _command(subparsers: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         name, help=summary, description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -87,19 +74,18 @@ def _command(subparsers: Any, name: str, summary: str, examples: str) -> argpars
 
 
 def _add_compare(subparsers: Any) -> None:
-    parser = _command(subparsers, "compare", "replay one trace on every swap design", COMPARE_EXAMPLES)
-    add = parser.add_argument
-    add("trace", nargs="?", metavar="TRACE", help="a file or a name of `swaptable trace list` (default: sqlite-index)")
-    add("--memory", default="50%", type=_checked(parse_memory), help="share of the footprint or size (default: 50%%)")
-    add("--folio", default="64K", type=_checked(parse_folio), help="folio size, 4K to 2M (default: 64K)")
-    add("--swap", metavar="SIZE", type=_checked(lambda text: parse_size(text, "swap")),
-        help="size of the device (default: 1.25 times the footprint)")  # fmt: skip
-    add("--swapin", choices=("page", "folio"), default="page",
-        help="bring single pages back (default), or whole folios as from a synchronous device")  # fmt: skip
-    add("--design", metavar="NAME[:SWITCH=VALUE,...]", action="append", type=_design,
-        help=f"may be repeated (default: {', '.join(DESIGNS)}); known: {', '.join(design_names())}")  # fmt: skip
-    add("--limit", metavar="N", type=_count("limit", "accesses"), help="replay the first N accesses only")
+    parser = _command(subparsers, "compare", cli_compare.SUMMARY, cli_compare.EXAMPLES)
+    cli_compare.add_options(parser)
     parser.set_defaults(run=_compare)
+
+
+def _add_sweep(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "sweep", help=cli_sweep.SUMMARY, description=cli_sweep.DESCRIPTION, epilog=cli_sweep.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    cli_sweep.add_options(parser)
+    parser.set_defaults(run=_sweep)
 
 
 def _add_thp_test(subparsers: Any) -> None:
@@ -125,6 +111,12 @@ def _add_memory(subparsers: Any) -> None:
     parser.set_defaults(run=_memory)
 
 
+def _add_run(subparsers: Any) -> None:
+    parser = _command(subparsers, "run", run_cli.SUMMARY, run_cli.EXAMPLES)
+    run_cli.add_options(parser)
+    parser.set_defaults(run=_run_tiers)
+
+
 def _add_doctor(subparsers: Any) -> None:
     parser = _command(subparsers, "doctor", "what maintainers ask for in an issue", DOCTOR_EXAMPLES)
     parser.set_defaults(run=_doctor)
@@ -140,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"swaptable {version('swaptable')}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_compare(subparsers)
+    _add_sweep(subparsers)
     _add_memory(subparsers)
+    _add_run(subparsers)
     from swaptable.trace import cli as trace_cli
 
     trace_cli.add_parser(subparsers)
@@ -186,42 +180,16 @@ def _progress(name: str) -> Callable[[int, int], None] | None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from swaptable.trace import default_trace, find_trace
-
-    trace = default_trace() if args.trace is None else find_trace(args.trace)
-    work = load(trace, parse_folio(args.folio), args.limit)
-    machine = {"memory": args.memory, "swap": args.swap, "large_swapin": args.swapin == "folio"}
-    names = args.design or [name for name in DESIGNS if name in design_names()]
-    results = [replay(work, name, progress=_progress(name), **machine) for name in names]
-    report = {"command": "compare", "trace": work.name, "events": len(work.events), "footprint_pages": work.pages,
-              "results": [result.to_dict() for result in results]}  # fmt: skip
-    _emit(args, report, (_title(work, results[0]), COLUMNS, [_row(result) for result in results]))
+    write = cli_compare.prepare(args)
+    with _opened(args.output) as out:
+        write(out)
     return 0
 
 
-COLUMNS = ("design", "faults", "pswpin", "pswpout", "swpout_fallback", "bytes peak", "bytes final", "bytes/slot",
-           "look-ups/op", "locks/op", "events/s")  # fmt: skip
-
-
-def _title(work: Workload, result: ReplayResult) -> str:
-    return (
-        f"{os.path.basename(work.name)}: {result.events:,} accesses, footprint {work.pages:,} pages, "
-        f"memory {result.memory_pages:,}, swap {result.swap_slots:,}, folios of {4 << work.folio_order}K"
-    )
-
-
-def _row(result: ReplayResult) -> list[str]:
-    stat = result.vmstat
-    return [
-        result.design,
-        *(f"{stat[name]:,}" for name in ("pgfault", "pswpin", "pswpout", "swpout_fallback")),
-        f"{result.bytes_peak:,}",
-        f"{result.bytes_final:,}",
-        "-" if result.bytes_per_slot is None else f"{result.bytes_per_slot:.2f}",
-        f"{result.per_op('lookups'):.2f}",
-        f"{result.per_op('locks'):.2f}",
-        f"{result.events_per_second / 1e6:.1f} M",
-    ]
+def _sweep(args: argparse.Namespace) -> int:
+    report, line = cli_sweep.run(args)
+    print(json.dumps({"schema": SCHEMA} | report, indent=2) if args.json else line)
+    return 0
 
 
 def _thp_line(done: Round, contiguous: bool) -> str:
@@ -275,6 +243,11 @@ def _memory(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_tiers(args: argparse.Namespace) -> int:
+    _emit(args, *run_cli.report(args, _progress(args.trace)))
+    return 0
+
+
 def _doctor(args: argparse.Namespace) -> int:
     found = facts()
     lines = [[name, ", ".join(value) if isinstance(value, list) else str(value)] for name, value in found.items()]
@@ -316,7 +289,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments without the program's name; those of the process when left out.
     """
     try:
-        code = _run(_parser().parse_args(argv))
+        args = _parser().parse_args(argv)
+        args.argv = list(sys.argv[1:] if argv is None else argv)
+        code = _run(args)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code

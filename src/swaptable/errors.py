@@ -23,10 +23,15 @@ class SwapError(OSError):
         In a batch: which element was bad.
     done : int or None
         In a batch: how many elements before it were done (they stay done).
+    errors, pages, mapped : ndarray of int32, shape (n,); ndarray of uint8, shape (n, 4096); Mapped; or None
+        Of a swap-in that failed for some: 0 or the errno of each, the pages of those that came, what `map_many` has.
     """
 
     index: int | None = None
     done: int | None = None
+    errors: Any = None
+    pages: Any = None
+    mapped: Any = None
 
 
 class SwapFullError(SwapError):

@@ -22,12 +22,14 @@ __all__ = ["GROUPS", "HopFootprint", "hops"]
 CLUSTER = 512
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "slot": ("tables", "virtual_tables", "index_tables", "descriptors", "swap_map"),
-    "index": ("zswap_nodes", "zswap_trees", "object_nodes", "xarray_nodes", "cache_nodes", "cache_spaces"),
-    "taken": ("bitmaps", "device_cluster_info"),
-    "owner": ("device_tables", "reverse_map", "device_memcg_tables", "pte_maps", "pte_links"),
+    "slot": ("tables", "packed", "locations", "virtual_tables", "index_tables", "descriptors", "swap_map"),
+    "index": (
+        "zswap_nodes", "zswap_trees", "object_nodes", "object_tables", "xarray_nodes", "cache_nodes", "cache_spaces",
+    ),
+    "taken": ("bitmaps", "device_cluster_info", "device_clusters"),
+    "owner": ("device_tables", "reverse_map", "device_memcg_tables", "pte_maps", "pte_links", "owners"),
     "memcg": ("memcg_tables", "swap_cgroup"),
-}
+}  # fmt: skip
 """What bytes are for: what the entry itself has, what finds things, what a lower device needs to know that a block is
 taken and whose it is, who pays; the rest (cluster info, rounding, other arrays) is ``other``."""
 

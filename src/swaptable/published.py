@@ -165,6 +165,23 @@ def _phases() -> Iterator[Formula]:
     yield Formula("swap-table", "swap-table", "disk", ours, "derived", "this library: 8-byte words, 64 bytes a cluster")
 
 
+def _front_back() -> Iterator[Formula]:
+    """This library's front end and back end: plain, with every block named by a location, and cold."""
+    source = "this library: 8-byte words, 4-byte locations, 64 bytes a cluster; Chris Li, 2025-12-03: 8, then 12"
+    plain = (WORDS, _per_used_cluster("clusters", 64))
+    objects = _used("object_tables", 8)  # the pool's pointers, in the place of its tree
+    device = (_used("bitmaps", Fraction(1, 8)), _per_used_cluster("device_clusters", 64))
+    located = (*plain, _used("locations", 4), *device)
+    cold = (_used("packed", 1), _per_used_cluster("clusters", 64))
+    yield Formula("front-back", "front-back", "zswap", (*plain, objects), "derived", source)
+    yield Formula("front-back", "front-back", "disk", plain, "derived", source)
+    name, spec = "front-back, redirected", "front-back:redirected=yes"
+    yield Formula(name, spec, "zswap", (*located, objects), "derived", source)
+    yield Formula(name, spec, "disk", located, "derived", source)
+    target = "Kairui Song, 2026-02-11: 3 bytes or 1 byte a slot once a cluster is cold; here 1, users and cgroups alike"
+    yield Formula("front-back, compacted", "front-back:compact=yes", "disk", cold, "derived", target)
+
+
 def _virtual() -> Iterator[Formula]:
     """Virtual slots, from the sizes of their structures."""
     yield Formula("vswap-table", "vswap-table", "zswap", (*STE, *DYNAMIC), "derived", EDITION)
@@ -194,7 +211,7 @@ def _others() -> Iterator[Formula]:
     yield Formula("pte-rmap", "pte-rmap", "zswap", (*rmap, TREE), "inferred", "phase 4 and 8 bytes a slot")
 
 
-FORMULAS: tuple[Formula, ...] = (*_thread(), *_phases(), *_virtual(), *_others())
+FORMULAS: tuple[Formula, ...] = (*_thread(), *_front_back(), *_phases(), *_virtual(), *_others())
 """Every row, the published ones first."""
 
 
@@ -250,7 +267,7 @@ class Hops:
 
 HOPS: tuple[Hops, ...] = (
     Hops("redirect-chain", "redirect-chain", (8, 16, 24), "Yosry Ahmed, 2025-12-03"),
-    Hops("front-back", None, (8, 12, 12), "Chris Li, 2025-12-03"),
+    Hops("front-back", "front-back", (8, 12, 12), "Chris Li, 2025-12-03"),
     Hops("vswap-16", "vswap-16", (16, 16, 16), "Yosry Ahmed, 2025-12-03"),
     Hops("vswap-16x", "vswap-16x", (12, 12, 12), "Yosry Ahmed, 2025-12-04; fresh: and the xarray"),
     Hops("vswap-48", "vswap-48", (48, 48, 48), "RFC v2, quoted by Chris Li, 2025-11-29"),

@@ -28,9 +28,14 @@ what decides which operations a swap design sees (Linux 6.18, classic LRU):
 * Swap-in is by page, without readahead. With *large_swapin* a folio that is wholly out comes back
   whole: the kernel does this for synchronous devices only, and keeps no slot for those.
 
+* With *tiers* each but the last has a limit: when it is passed, an eighth of the tier, the pages that have been there
+  for longest, moves a tier down, by whatever the design must do for that: a location, or a walk of all page tables.
+  Nothing moves up but by a fault. What is read from the compressed pool is gone there, so the page is dirty. Half of
+  swap is in use when that is so of all tiers together.
+
 Not modelled: time and concurrency (a write is done when it is issued, so a fault never finds its
-page in the swap cache), several processes sharing a page, unmapping, zero-filled pages. A design with a
-compressed pool has one without limit and without writeback; what is read from it is gone there, so the page is dirty.
+page in the swap cache), several processes sharing a page, unmapping, zero-filled pages. Without *tiers* a
+compressed pool has no limit and no writeback.
 
 Page numbers are mapped to consecutive ones before the clock starts.
 """
@@ -44,6 +49,7 @@ from typing import Any
 
 from swaptable import designs as registry
 from swaptable._replay import Machine
+from swaptable._tierplan import TierPlan, parse_tiers
 from swaptable._workload import PAGE_SIZE, Workload, load, parse_folio, parse_memory, parse_size
 
 DESIGNS = ("swap-table", "old", "vswap-24")
@@ -79,6 +85,9 @@ class ReplayResult:
     wasted_peak, wasted_final : int
         Slots and blocks that were taken and held no data that anybody could read there: kept behind the compressed
         pool, or a redirection.
+    tiers : tuple of dict
+        Where there are limits, for each tier: its ``name`` and number (``tier``), its ``limit`` in pages, ``pages``
+        whose data is there now and at the ``peak``, ``reads`` by faults, pages ``moved`` down from there.
     """
 
     design: str
@@ -99,6 +108,7 @@ class ReplayResult:
     used_final: int
     wasted_peak: int
     wasted_final: int
+    tiers: tuple[dict[str, Any], ...] = ()
 
     @property
     def events_per_second(self) -> float:
@@ -125,6 +135,7 @@ class ReplayResult:
             "events_per_second": self.events_per_second,
             "bytes_per_slot": self.bytes_per_slot,
             "lookups_per_op": self.per_op("lookups"),
+            "depth_per_op": self.per_op("depth"),
             "locks_per_op": self.per_op("locks"),
             "extents_per_io": self.extents_per_io,
         }
@@ -170,6 +181,7 @@ def replay(
     folio_order: int = 0,
     swap: str | int | None = None,
     large_swapin: bool = False,
+    tiers: str | TierPlan | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> ReplayResult:
     """Replay *trace* once in front of *design*.
@@ -189,15 +201,20 @@ def replay(
         it never fills up and keeps slots of clean pages while less than half of it is in use.
     large_swapin : bool
         Bring whole folios back when they are wholly out.
+    tiers : str, optional
+        As ``"zswap=25%,ssd=50%,hdd"``: the compressed pool may have data of a quarter of the footprint, and so on. The
+        design gets a device of *swap* for each, with the pool in front where that is the first.
     progress : callable, optional
         Called with accesses done and all of them.
 
     Raises
     ------
     ValueError
-        A bad size, order or name; the message names it.
+        A bad size, order or name, or tiers that the design has not; the message names it.
     SwapMemoryError
         Memory and swap are full.
+    SwapError
+        EOPNOTSUPP: the design cannot move data between tiers.
 
     Notes
     -----
@@ -205,8 +222,10 @@ def replay(
     """
     work = trace if isinstance(trace, Workload) else load(trace, folio_order)
     memory_pages, slots = _memory_pages(work, memory), _swap_slots(work, swap)
-    made = registry.make(_known(design), slots) if isinstance(design, str) else design
-    machine = Machine(made, work.pages, memory_pages, work.folio_order, large_swapin)
+    plan = None if tiers is None else parse_tiers(tiers)
+    made = _made(_known(design), slots, plan) if isinstance(design, str) else design
+    limits, total = (None, 0) if plan is None else (plan.limits(work.pages), slots * len(plan.names))
+    machine = Machine(made, work.pages, memory_pages, work.folio_order, large_swapin, limits, total)
     machine.run(work.events, progress)
     return ReplayResult(
         design=design if isinstance(design, str) else made.name,
@@ -221,7 +240,17 @@ def replay(
         vmstat=machine.stats,
         counters=machine.counters,
         **machine.metadata,
+        tiers=_named(machine.tiers, plan),
     )
+
+
+def _made(spec: str, slots: int, plan: TierPlan | None) -> Any:
+    """A design with the tiers of a plan, if there is one."""
+    return registry.make(spec, slots, **({} if plan is None else plan.switches(spec)))
+
+
+def _named(tiers: list[dict[str, Any]], plan: TierPlan | None) -> tuple[dict[str, Any], ...]:
+    return () if plan is None else tuple({"name": plan.names[i]} | tier for i, tier in enumerate(tiers))
 
 
 def compare(
@@ -232,6 +261,7 @@ def compare(
     *,
     swap: str | int | None = None,
     large_swapin: bool = False,
+    tiers: str | TierPlan | None = None,
     limit: int | None = None,
     progress: Callable[[str, int, int], Any] | None = None,
 ) -> list[ReplayResult]:
@@ -249,5 +279,6 @@ def compare(
     results = []
     for name in designs:
         tell = None if progress is None else (lambda done, total, name=name: progress(name, done, total))
-        results.append(replay(work, name, memory=memory, swap=swap, large_swapin=large_swapin, progress=tell))
+        options: dict[str, Any] = {"memory": memory, "swap": swap, "large_swapin": large_swapin, "tiers": tiers}
+        results.append(replay(work, name, **options, progress=tell))
     return results

@@ -74,14 +74,17 @@ out:
 }
 
 /* Where data is: blocks of this table, wherever they are, and slots past its end. */
-static int places(swaptable_table *table) {
-    int line = 0;
+static int places(swaptable_table *table, int owners) {
+    int line = 0, err;
+    uint64_t before;
+    swaptable_stat stat;
     const int64_t usable = api->usable(table);
     int64_t slot, past, done = -1, block, blocks[4], four[4];
     int32_t device, devices[4];
     uint32_t locs[4], one;
     const int64_t all = 1023;
     static int64_t slots[1023];
+    memset(&stat, 0, sizeof stat);
     EXPECT(usable == all && api->alloc_many(table, all, 0, 0, NULL, 0, 0, slots, &done, NULL) == 0 && done == all);
     EXPECT(api->alloc(table, 0, 0, 0, 0, &slot, NULL) == -ENOSPC);
     for (slot = 1; slot < 9; slot += 2) EXPECT(api->free_slots(table, slot, 1, NULL) == 0);
@@ -92,13 +95,24 @@ static int places(swaptable_table *table) {
     EXPECT(api->kind(api->word(table, 3)) == SWAPTABLE_LENT);
     EXPECT(api->locs(table, four, 4, locs, &done) == 0 && done == 4 && locs[0] != 0);
     EXPECT(api->free_slots(table, 100, 1, NULL) == 0);
-    EXPECT(api->block_alloc(table, 1, &one, &done) == 0 && done == 1);
+    EXPECT(api->block_alloc(table, 1, &one, &done, &stat) == 0 && done == 1 && api->blocks_used(table) == all);
     EXPECT(api->move(table, past, 0, one, NULL) == -ESTALE && api->move(table, past, locs[0], one, NULL) == 0);
     EXPECT(api->resolve(table, past, &device, &block) == 0 && device == devices[0] && block == 100);
-    EXPECT(api->block_free(table, locs, 1) == 0 && api->block_free(table, locs, 1) == -ENOENT);
-    EXPECT(api->block_alloc(table, 2, locs, &done) == -ENOSPC && done == 1 && api->block_free(table, locs, 1) == 0);
+    EXPECT(api->loc(table, past) == one && api->loc(table, 2) == 0 && api->loc(table, -1) == 0);
+    EXPECT(api->block_free(table, locs, 1, NULL, NULL) == 0 && api->block_free(table, locs, 1, &done, NULL) == -ENOENT && done == 0);
+    EXPECT(api->block_alloc(table, 2, locs, &done, NULL) == -ENOSPC && done == 1 && api->block_free(table, locs, 1, &done, NULL) == 0);
+    EXPECT(api->block_alloc(table, -1, locs, &done, NULL) == -EINVAL && api->block_free(table, locs, -1, &done, NULL) == -EINVAL);
+    device = -7;
+    err = api->owner(table, 100, &device, &slot, NULL);
+    EXPECT(owners ? err == 0 && slot == past && device == devices[0] : err == -ENOENT);
+    EXPECT(api->next(table, 5) == 0 && api->next(table, 600) == 512 && api->next(table, 1024) == past && api->next(table, past + 512) == -1);
     EXPECT(api->resolve(table, -1, &device, &block) == -EINVAL);
     EXPECT(api->free_slots(table, past, 4, NULL) == 0);
+    for (slot = 512; slot < 1024; slot++) EXPECT(api->dup(table, slot, 1, NULL) == 0 && api->cache_del(table, slot, 1, 3, NULL) == 0);
+    EXPECT(api->compact(table, 0, 2, 100, 98, &stat) == 0 && api->compact(table, 0, 2, 100, 97, &stat) == 1);
+    before = api->bytes(table);
+    api->trim(table);
+    EXPECT(api->bytes(table) < before && api->shadow(api->word(table, 700)) == 3);
 out:
     return line;
 }
@@ -136,15 +150,17 @@ out:
     return line;
 }
 
-static PyObject *tour(PyObject *self, PyObject *object) {
+static PyObject *tour(PyObject *self, PyObject *args) {
     (void)self;
-    int line = 0;
+    PyObject *object;
+    int line = 0, owners;
     char why[200] = "";
     swaptable_stat stat;
     swaptable_table *table = NULL;
     memset(&stat, 0, sizeof stat);
+    if (!PyArg_ParseTuple(args, "Oi", &object, &owners)) return NULL;
     EXPECT(api->open(object, &table) == 0);
-    if ((line = life(table, 0, 5, &stat)) || (line = batches(table)) || (line = mistakes(table)) || (line = places(table))) goto out;
+    if ((line = life(table, 0, 5, &stat)) || (line = batches(table)) || (line = mistakes(table)) || (line = places(table, owners))) goto out;
     EXPECT(stat.words > 20 && stat.cluster_locks > 5);
     EXPECT(api->bytes(table) > 4096 && api->check(table, why, sizeof why) == 0 && why[0] == 0);
 out:
@@ -241,11 +257,11 @@ static PyObject *lives(PyObject *self, PyObject *args) {
 
 static PyObject *version(PyObject *self, PyObject *none) {
     (void)self, (void)none;
-    return Py_BuildValue("IIni", api->abi_version, api->struct_size, (Py_ssize_t)sizeof(swaptable_api), SWAPTABLE_HAS(api, bytes));
+    return Py_BuildValue("IIni", api->abi_version, api->struct_size, (Py_ssize_t)sizeof(swaptable_api), SWAPTABLE_HAS(api, trim));
 }
 
 static PyMethodDef methods[] = {
-    {"tour", tour, METH_O, NULL},         {"make", make, METH_VARARGS, NULL},     {"keep", keep, METH_O, NULL},
+    {"tour", tour, METH_VARARGS, NULL},   {"make", make, METH_VARARGS, NULL},     {"keep", keep, METH_O, NULL},
     {"used_of_kept", used_of_kept, METH_O, NULL}, {"lives", lives, METH_VARARGS, NULL}, {"version", version, METH_NOARGS, NULL},
     {"reason", reason, METH_O, NULL},     {NULL, NULL, 0, NULL}};
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, NAME, NULL, -1, methods, NULL, NULL, NULL, NULL};

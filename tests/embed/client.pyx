@@ -26,23 +26,31 @@ from swaptable cimport (
     table_alloc,
     table_alloc_contiguous,
     table_alloc_many,
+    table_block_alloc,
+    table_block_free,
+    table_blocks_used,
     table_bytes,
     table_cache_add,
     table_cache_add_many,
     table_cache_del,
     table_cache_del_many,
+    table_compact,
     table_writeout,
     table_dup,
     table_dup_many,
     table_free,
     table_free_many,
     table_locs,
+    table_loc,
     table_move,
+    table_next,
+    table_owner,
     table_put,
     table_put_many,
     table_resolve,
     table_resolve_many,
     table_t,
+    table_trim,
     table_usable,
     table_used,
     table_users,
@@ -180,3 +188,56 @@ def batch(SwapTable table):
     with nogil:
         step = batch_life(table.t, &st)
     return step, st.words
+
+
+def write_back(SwapTable table, SwapTable lower, int64_t slot):
+    """A swapped-out slot's data moves to another device: where it is then, and what the last step of each kind said.
+
+    Without the copy of the data, which is the caller's.
+    """
+    cdef table_t *t = table.t
+    cdef table_t *to = lower.t
+    cdef swap_stat_t st
+    cdef uint64_t old
+    cdef uint32_t[2] locs
+    cdef int64_t block = -1, done = -1, owned = -1
+    cdef int32_t device = -1, member = -1
+    cdef int err
+    memset(&st, 0, sizeof(st))
+    with nogil:
+        err = table_cache_add(t, slot, 1, 0, &old, &st)
+        if err == 0 and table_block_alloc(to, 2, locs, &st) != 2:
+            err = -1
+        if err == 0:
+            err = table_move(t, slot, table_loc(t, slot), locs[1], &st)
+        if err == 0:
+            err = table_block_free(to, locs, 2, &done, &st)    # the second is the slot's now
+        table_cache_del(t, slot, 1, swp_tb_shadow(old), &st)
+        table_resolve(t, slot, &device, &block)
+        table_owner(to, block, &member, &owned, &st)
+    return {
+        "free": err, "given back": done, "device": device, "block": block, "owner": (member, owned),
+        "loc": table_loc(t, slot), "blocks": (table_blocks_used(t), table_blocks_used(to)),
+    }
+
+
+def clusters(SwapTable table):
+    """The first slots of all clusters with words."""
+    cdef int64_t slot = table_next(table.t, 0)
+    found = []
+    while slot >= 0:
+        found.append(slot)
+        slot = table_next(table.t, slot + 512)
+    return found
+
+
+def compact(SwapTable table, uint64_t now):
+    """Clusters packed of those that may be, and bytes of the table before and after memory goes back."""
+    cdef swap_stat_t st
+    cdef uint64_t packed, before
+    memset(&st, 0, sizeof(st))
+    with nogil:
+        packed = table_compact(table.t, 0, 1 << 20, now, 1, &st)
+        before = table_bytes(table.t)
+        table_trim(table.t)
+    return packed, before, table_bytes(table.t)

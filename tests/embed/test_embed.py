@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import swaptable
-from swaptable import SwapTable
+from swaptable import BlockSpace, SwapTable
 
 HERE = Path(__file__).parent
 PACKAGE = Path(swaptable.__file__).parent
@@ -124,4 +124,41 @@ def test_a_folio_past_the_end_and_a_move(client):
     assert client.move(table, 2**32, 0, new) == client.stale()
     assert client.move(table, 2**32, table.loc(2**32), new) == 0
     assert table.resolve([2**32])[1].tolist() == [100]
+    table.check()
+
+
+def test_blocks_of_another_device(client):
+    space = BlockSpace()
+    table, lower = SwapTable(slots=1024, space=space), SwapTable(slots=1024, space=space, owners=True)
+    slots = table.alloc_many(3)
+    table.dup_many(slots)
+    table.cache_del_many(slots)
+    said = client.write_back(table, lower, 2)
+    # The first block went back; the second is a slot's location by now and nobody's to give.
+    assert (said["free"], said["given back"]) == (-errno.ENOENT, 1)
+    assert (said["device"], said["block"], said["owner"]) == (1, 2, (0, 2))
+    assert said["loc"] == table.loc(2) != 0
+    assert said["blocks"] == (2, 1)
+    assert lower.usage()["blocks"]["held"] == 0
+    space.check()
+
+
+def test_clusters_with_words(client):
+    table = SwapTable(slots=4096)
+    assert client.clusters(table) == [0]  # the header's
+    table.free_many(table.alloc_many(4095)[:2048:2])
+    assert table.alloc(order=4, contiguous=True) == 2**32
+    assert client.clusters(table) == [*range(0, 4096, 512), 2**32]
+    assert client.clusters(SwapTable(slots=None, header=False)) == []
+
+
+def test_cold_clusters_of_an_embedder(client):
+    table = SwapTable(slots=8192, header=False)
+    slots = table.alloc_many(8192)
+    table.dup_many(slots)
+    table.cache_del_many(slots, shadows=list(range(8192)))
+    packed, before, after = client.compact(table, 8192)
+    assert packed == 16
+    assert after <= before - 15 * 4096
+    assert table.usage()["clusters"]["packed"] == 16
     table.check()

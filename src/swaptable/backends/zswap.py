@@ -41,6 +41,8 @@ class ZswapBackend:
         Bytes that *max_pool_percent* is of; the memory of this machine.
     keep_incompressible : bool
         Store what saves nothing as it is, as the kernel does where writeback is off, instead of refusing it.
+    numbers : int, optional
+        Pages at most, whatever their size.
 
     Notes ----- The limit holds for pages of memory and is never exceeded, where the kernel's is looked at before a
     store. Same-filled pages take a record and no pool memory; like the kernel, a full pool refuses them too.
@@ -66,11 +68,15 @@ class ZswapBackend:
         accept_threshold_percent: int = 90,
         total: int | None = None,
         keep_incompressible: bool = False,
+        numbers: int | None = None,
     ) -> None:
         self.codec = codecs.find(codec) if isinstance(codec, str) else codec
         self.total = _physical_memory() if total is None else total
         limit = self._share(max_pool_percent) if limit is None else limit
-        self.pool = ZswapPool(self.codec, limit, accept_threshold_percent, keep_incompressible, max(self.total, limit))
+        most = {} if numbers is None else {"numbers": numbers}
+        self.pool = ZswapPool(
+            self.codec, limit, accept_threshold_percent, keep_incompressible, max(self.total, limit), **most
+        )
         self._reclaim_failed = 0
 
     def _share(self, percent: int) -> int:
@@ -144,6 +150,10 @@ class ZswapBackend:
             Number ``index`` of the batch has no page; those before it are gone.
         """
         self.pool.invalidate(blocks)
+
+    def lengths(self, blocks: ArrayLike) -> NDArray[np.int32]:
+        """Return the bytes of each page, compressed; 0 for one of one word; see `ZswapPool.lengths`."""
+        return self.pool.lengths(blocks)
 
     def read_blobs(self, blocks: ArrayLike) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Copy pages as they are compressed, in rows of 4096 bytes, and their lengths; see `ZswapPool.read_blobs`."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["DESIGNS", "make", "names", "parse"]
 
 DESIGNS: dict[str, str] = {
+    "front-back": "swaptable.designs._front_back:FrontBackDesign",
     "swap-table": "swaptable.designs._swap_table:SwapTableDesign",
     "swap-table-p4": "swaptable.designs.swap_table_p4:SwapTableP4",
     "swap-table-p3": "swaptable.designs.swap_table_p3:SwapTableP3",

@@ -6,8 +6,9 @@
 # outermost lock to giving it back: a time that no other load of the machine can change.
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
-from swaptable._atomic cimport spin_lock, spin_trylock, spin_unlock
+from swaptable._atomic cimport load_relaxed, spin_lock, spin_trylock, spin_unlock, swap_stat_t
 from swaptable.designs._design cimport counters_t
 
 
@@ -42,6 +43,23 @@ cdef inline void hold_ends(counters_t *c) noexcept nogil:
 cdef inline void counted_unlock(counters_t *c, uint8_t *lock) noexcept nogil:
     hold_ends(c)
     spin_unlock(lock)
+
+
+cdef inline uint64_t count_core(counters_t *c, swap_stat_t *stat) noexcept nogil:
+    """Add what this library's core counted for an operation, for the next to begin at 0; how often lists were locked.
+
+    The core wrote single words a moment ago: they are read as such, since a wider load that the compiler may prefer
+    waits until those stores have left the core's store buffer.
+    """
+    cdef uint64_t list_locks = load_relaxed(&stat.list_locks)
+    cdef uint64_t words = load_relaxed(&stat.words)
+    c.locks += load_relaxed(&stat.cluster_locks) + list_locks
+    c.list_locks += list_locks
+    c.words += words
+    c.visited += load_relaxed(&stat.visited)
+    c.hold_longest = words if words > c.hold_longest else c.hold_longest
+    memset(stat, 0, sizeof(swap_stat_t))
+    return list_locks
 
 
 # ---- memory: *charged* is what an allocator takes for it, at least its size

@@ -9,7 +9,6 @@
 from libc.errno cimport ENOENT
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 from swaptable._atomic cimport swap_stat_t
 from swaptable._core cimport (
@@ -19,6 +18,7 @@ from swaptable._core cimport (
 from swaptable._entry cimport (
     swp_tb_count, swp_tb_counts, swp_tb_is_folio, swp_tb_memcg, swp_tb_pfn, swp_tb_shadow, swp_tb_zero,
 )
+from swaptable.designs._count cimport count_core
 from swaptable.designs._design cimport (
     PEEK_BAD, PEEK_FOLIO, PEEK_FREE, PEEK_SHADOW, Design, counters_t, design_ops_t, peek_t, place_t,
 )
@@ -45,14 +45,8 @@ cdef inline int counted(state_t *s, int lookups, int err) noexcept nogil:
     c.ops += 1
     c.lookups += lookups
     c.depth += lookups * LOOKUP_DEPTH
-    c.locks += s.stat.cluster_locks + s.stat.list_locks
-    c.list_locks += s.stat.list_locks
-    c.words += s.stat.words
-    c.visited += s.stat.visited
-    c.hold_longest = s.stat.words if s.stat.words > c.hold_longest else c.hold_longest
-    if s.stat.list_locks:
+    if count_core(c, &s.stat):
         count_bytes(s)      # tables come and go with clusters that change lists
-    memset(&s.stat, 0, sizeof(swap_stat_t))
     return err
 
 

@@ -22,7 +22,7 @@
  * return: at most a CPU's cursor, one cluster, one device's lists, in this order. Hence the caller may hold locks of its
  * own, unless the table has a reclaim callback in Python (SwapTable.set_reclaim): then alloc() may take the GIL.
  * A thread that takes the GIL must not hold a lock that another waits for with the GIL held. Threads that allocate should
- * name different cpus. Readers (word, words, loc, resolve) take no lock at all.
+ * name different cpus. Readers (word, words, locs, resolve) take no lock at all.
  * A handle is no use after Py_Finalize(), nor in another interpreter of the same process.
  *
  * Versions. New functions are added at the end and raise abi_version; none is removed, moved or changed. A program that
@@ -161,6 +161,8 @@ typedef struct swaptable_api {
 
     /* ---- where the data is ---- */
 
+    /* Location of a slot, 0 for none or out of range. */
+    uint32_t (*loc)(swaptable_table *table, int64_t slot);
     /* Location of each slot, a block of the flat space of 2^32; 0: none, the data is in the block of the slot's number. */
     int (*locs)(swaptable_table *table, const int64_t *slots, int64_t n, uint32_t *out, int64_t *done);
     /* Member of the block space and block, or -1 twice where there is no data. A hint, unless the slot is cached (pinned). */
@@ -169,16 +171,26 @@ typedef struct swaptable_api {
     /* Compare and set the location of a slot that the caller has in the swap cache. The caller took the new block and gives
      * the old one back. */
     int (*move)(swaptable_table *table, int64_t slot, uint32_t old_loc, uint32_t new_loc, swaptable_stat *stat);
-    /* [GIL] Take up to n blocks of this device for slots to be located there; *done of them. Take them by the hundred. */
-    int (*block_alloc)(swaptable_table *table, int64_t n, uint32_t *locs, int64_t *done);
-    /* [GIL] Give back blocks that are nobody's location. */
-    int (*block_free)(swaptable_table *table, const uint32_t *locs, int64_t n);
+    /* Take up to n free blocks of this device for slots to be located there, ascending; *done of them, -ENOSPC: fewer. */
+    int (*block_alloc)(swaptable_table *table, int64_t n, uint32_t *locs, int64_t *done, swaptable_stat *stat);
+    /* Give back blocks of the table's space that are the caller's: nobody's location. */
+    int (*block_free)(swaptable_table *table, const uint32_t *locs, int64_t n, int64_t *done, swaptable_stat *stat);
+    /* Which slot of which member a block serves by its location; -ENOENT: owners are not kept, or it serves its own slot. */
+    int (*owner)(swaptable_table *table, int64_t block, int32_t *member, int64_t *slot, swaptable_stat *stat);
 
-    /* ---- how much ---- */
+    /* ---- the table as a whole ---- */
 
-    int64_t (*used)(swaptable_table *table);   /* slots in use, past the end too */
-    int64_t (*usable)(swaptable_table *table); /* blocks that are not bad; of a ghost, slots */
-    uint64_t (*bytes)(swaptable_table *table); /* memory of the table, counted where it is allocated */
+    int64_t (*used)(swaptable_table *table);        /* slots in use, past the end too */
+    int64_t (*usable)(swaptable_table *table);      /* blocks that are not bad; of a ghost, slots */
+    int64_t (*blocks_used)(swaptable_table *table); /* blocks of the device in use; of a ghost, slots */
+    uint64_t (*bytes)(swaptable_table *table);      /* memory of the table, counted where it is allocated */
+    /* The first slot of the next cluster with words, from that of slot on; those past the end come last, then -1. */
+    int64_t (*next)(swaptable_table *table, int64_t slot);
+    /* Pack those of n clusters from that of slot on whose slots were all swapped out min_age before now or earlier, in the
+     * unit of shadows: 3 bytes or 1 byte a slot. How many. */
+    uint64_t (*compact)(swaptable_table *table, int64_t slot, int64_t n, uint64_t now, uint64_t min_age, swaptable_stat *stat);
+    /* Return the memory of what no cluster uses to the system. */
+    void (*trim)(swaptable_table *table);
 } swaptable_api;
 
 /* Has the module this function? For one that was added after the version that swaptable_import() was asked for. */

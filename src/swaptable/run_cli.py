@@ -1,0 +1,104 @@
+# The command `run`: a trace on tiers that the user names, with real page contents that are verified.
+# May import swaprun, the swap space, contents and what the command line uses.
+# Used by cli.py.
+"""``swaptable run``: options, and the report that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from swaptable._workload import PAGE_SIZE, parse_memory
+from swaptable.contents import Contents, generate, parse_mix, read_pages
+from swaptable.space import SwapSpace
+from swaptable.swaprun import Program, RunResult, add_tier, run
+
+SUMMARY = "replay a trace on a swap system with real bytes: pools, files, ghosts; every page is verified"
+EXAMPLES = """examples:
+  swaptable run sqlite-index --tier ghost --tier zswap:lz4:4M --tier file:/var/tmp/swap:64M
+  swaptable run gcc --memory 30% --tier zswap:zstd-1:256M --tier zram:lz4:64M --mix zero=20,compressible=80
+  swaptable run app.npz --tier file:swapfile --pages core.1234 --json
+
+Tiers, best first: zswap:CODEC:LIMIT, file:PATH[:SIZE] (made if it is not there, and removed afterwards), ghost,
+zram:CODEC:SIZE, memory:SIZE."""
+Table = tuple[str, Sequence[str], list[list[str]]]
+HEAD = ("tier", "type", "prio", "slots", "pages", "read", "written", "metadata", "pool", "compressed", "slack")
+
+__all__ = ["EXAMPLES", "SUMMARY", "add_options", "report"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``run``."""
+    add = parser.add_argument
+    add("trace", metavar="TRACE", help="a file or a name of `swaptable trace list`")
+    add("--tier", metavar="KIND[:...]", action="append", required=True, help="may be repeated, best first; see below")
+    add("--memory", default="50%", help="share of the footprint or size (default: 50%%)")
+    add("--pages", metavar="FILE", help="take the contents of pages from this file")
+    add("--mix", metavar="KIND=SHARE,...", help="else imitate a mix of zero, same, compressible and random pages "
+        "(default: zero=12,same=1,compressible=79,random=8)")  # fmt: skip
+    add("--seed", default=0, type=int, metavar="N", help="of the imitation (default: 0)")
+    add("--limit", metavar="N", type=int, help="the first N accesses only")
+    add("--page-cluster", default=3, type=int, metavar="N", help="readahead of up to 2^N pages (default: 3)")
+    add("--compressed-writeback", action="store_true", help="what a full pool writes back stays compressed")
+
+
+def report(
+    args: argparse.Namespace, progress: Callable[[int, int], None] | None = None
+) -> tuple[dict[str, Any], Table]:
+    """Run, and return the JSON and the table."""
+    from swaptable.trace import find_trace
+
+    share = parse_memory(args.memory)
+    pool = (
+        read_pages(args.pages)
+        if args.pages
+        else generate(mix=parse_mix(args.mix) if args.mix else None, seed=args.seed)
+    )
+    program = Program.load(find_trace(args.trace), args.limit)
+    memory = int(program.footprint * share) if isinstance(share, float) else int(share) // PAGE_SIZE
+    made: list[str] = []
+    with SwapSpace(page_cluster=args.page_cluster, compressed_writeback=args.compressed_writeback) as space:
+        try:
+            for number, tier in enumerate(args.tier):
+                made += add_tier(space, tier, 1000 - number)
+            result = run(space, program, memory, Contents(pool), progress)
+        finally:
+            for path in made:
+                os.unlink(path)
+    return _json(args, program, result), (_title(program, result), HEAD, _rows(result))
+
+
+def _json(args: argparse.Namespace, program: Program, result: RunResult) -> dict[str, Any]:
+    names = (
+        "accesses",
+        "faults",
+        "swapped_in",
+        "verified",
+        "memory_pages",
+        "footprint_pages",
+        "written_back",
+        "seconds",
+    )
+    found = {name: getattr(result, name) for name in names}
+    return {"command": "run", "trace": program.name, "tiers": args.tier, **found, "report": result.report.to_dict()}
+
+
+def _title(program: Program, result: RunResult) -> str:
+    stat = result.report.vmstat
+    return (
+        f"{os.path.basename(program.name)}: {result.accesses:,} accesses, footprint {result.footprint_pages:,} pages, "
+        f"memory {result.memory_pages:,}; {result.faults:,} faults, {result.swapped_in:,} pages swapped in, "
+        f"{result.verified:,} verified, {stat['swpout_zero']:,} zero pages out, {result.written_back:,} written back, "
+        f"readahead {stat['swap_ra']:,} ({stat['swap_ra_hit']:,} hits)"
+    )
+
+
+def _rows(result: RunResult) -> list[list[str]]:
+    return [
+        [t.name, t.kind, str(t.priority), *(f"{n:,}" for n in (
+            t.slots, t.pages, t.io["read"], t.io["written"], t.metadata, t.pool, t.compressed, t.slack,
+        ))]
+        for t in result.report.tiers
+    ]  # fmt: skip
