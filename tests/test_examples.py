@@ -185,7 +185,7 @@ def test_tiering():
     spec = importlib.util.spec_from_file_location("tiering_simpy", EXAMPLES / "tiering_simpy.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    arguments = ["--programs", "3", "--seconds", "0.1", "--frames", "1500", "--pages", "2000"]
+    arguments = ["--programs", "3", "--seconds", "0.06", "--frames", "1500", "--pages", "2000"]
     machine, again = module.main(arguments), module.main(arguments)
     assert machine.count["demoted"] > 0
     assert machine.latency.keys() == {"cxl", "ssd"}
