@@ -3,6 +3,9 @@
 # Used by pytest.
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import json
 import lzma
 from pathlib import Path
@@ -13,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swaptable import designs
+from swaptable.designs import DESIGNS, SWITCHES
 from swaptable.designs._design import Design
 from swaptable.errors import (
     SlotCachedError,
@@ -560,6 +564,24 @@ def test_a_design_that_is_not_built_does_not_hide_the_others(monkeypatch):
     assert {"old", "vswap-24"} <= set(designs.names())
     with pytest.raises(ImportError):
         designs.make("later", 1024)
+
+
+def test_every_switch_is_known_by_its_name():
+    """What the classes take, as their stubs or they themselves say."""
+    for name, where in DESIGNS.items():
+        module, _, cls = where.partition(":")
+        found = getattr(importlib.import_module(module), cls)
+        stub = Path(inspect.getfile(designs)).with_name(f"{module.rpartition('.')[2]}.pyi")
+        if stub.exists():
+            (node,) = (one for one in ast.parse(stub.read_text()).body if getattr(one, "name", "") == cls)
+            (init,) = (one for one in node.body if getattr(one, "name", "") in ("__init__", "__cinit__"))
+            taken = {arg.arg: ast.unparse(arg.annotation) for arg in init.args.args[2:] + init.args.kwonlyargs}
+        else:
+            taken = {p.name: str(p.annotation) for p in list(inspect.signature(found).parameters.values())[1:]}
+        assert set(taken) == set(SWITCHES[name]), name
+        for switch in (key for key, kind in taken.items() if kind == "bool"):
+            with pytest.raises(ValueError, match=f"{switch} is 'maybe'; expected yes or no"):
+                designs.make(f"{name}:{switch}=maybe", 1024)
 
 
 def test_null_is_for_the_harness_only():

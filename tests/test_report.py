@@ -205,6 +205,12 @@ def test_a_directory_that_cannot_be_made_is_refused_first(tmp_path, capsys):
     assert re.search("Not a directory", capsys.readouterr().err)
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="wants a directory in which nobody can write")
+def test_a_directory_without_room_for_files_is_refused_first(capsys):
+    assert main(["compare", "/does/not/exist", "--report", "/proc/self"]) == 1
+    assert capsys.readouterr().err.startswith("swaptable: /proc/self: ")
+
+
 def test_axes_of_the_callers_are_drawn_on_and_returned():
     metric = dots.METRICS[0]
     ax = dots.dots({"a": {"old": 1.0, "ghost": None}, "b": {"old": 2.0, "ghost": 3.0}}, metric)

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import tempfile
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,11 @@ def begin_report(directory: str | os.PathLike[str]) -> None:
     """
     _pyplot()
     os.makedirs(directory, exist_ok=True)
+    try:
+        with tempfile.NamedTemporaryFile(dir=directory):
+            pass
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, os.fspath(directory)) from None
 
 
 def save_report(
