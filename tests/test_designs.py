@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import itertools
 import json
 import lzma
 from pathlib import Path
@@ -314,6 +315,21 @@ def test_one_bad_entry_of_a_folio_leaves_all_as_they_were(name):
     design.put(entry, 4)
     assert design.used == 0
     design.check()
+
+
+def test_searches_of_the_core_are_counted():
+    design = make("swap-table", 2048)
+    design.alloc(0, 1, 1)
+    # A summary; the header's word and that of the slot; eight words for the summary again.
+    assert (design.counters["scanned"], design.counters["words"]) == (11, 1)
+    assert design.counters["hold_longest"] == 12
+    design.reset_counters()
+    design.alloc(4, 1, 1)  # large runs are found in a summary
+    assert (design.counters["scanned"], design.counters["hold_longest"]) == (1, 17)
+    design.reset_counters()
+    entries = [design.alloc(1, 1, 1) for _ in range(3)]
+    assert design.counters["scanned"] == 3 * (1 + 8) + 2 + 2 + 2
+    assert [b - a for a, b in itertools.pairwise(entries)] == [2, 2]
 
 
 @every_design
