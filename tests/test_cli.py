@@ -101,6 +101,7 @@ def test_output_goes_to_a_file(trace, tmp_path, capsys):
         (["compare", "--seed", "-1"], "expected"),
         (["compare", "--seed", "x"], "seed is 'x'"),
         (["compare", "--runs", "0"], "runs is '0'"),
+        (["compare", "--threads", "1,0"], "threads is '1,0'; expected 1 to 64"),
         (["compare", "--design", "old:colour=red"], "old knows no switch 'colour'; expected backend, devices"),
         (["compare", "--design", "front-back:redirected=maybe"], "redirected is 'maybe'; expected yes or no"),
         (["compare", "--design", "front-back:compact=maybe"], "expected yes, no or an age"),
