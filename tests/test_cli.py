@@ -101,7 +101,11 @@ def test_output_goes_to_a_file(trace, tmp_path, capsys):
         (["compare", "--seed", "-1"], "expected"),
         (["compare", "--seed", "x"], "seed is 'x'"),
         (["compare", "--runs", "0"], "runs is '0'"),
-        (["compare", "--design", "old:colour=red", "--limit", "9"], "colour"),
+        (["compare", "--threads", "1,0"], "threads is '1,0'; expected 1 to 64"),
+        (["compare", "--design", "old:colour=red"], "old knows no switch 'colour'; expected backend, devices"),
+        (["compare", "--design", "front-back:redirected=maybe"], "redirected is 'maybe'; expected yes or no"),
+        (["compare", "--design", "front-back:compact=maybe"], "expected yes, no or an age"),
+        (["compare", "--design", "old:devices=yes"], "devices is 'yes'; expected a number"),
         (["compare", "synthetic:zipf,records=many"], "expected synthetic:KIND,records=N"),
         (["compare", "synthetic:fractal"], "fractal"),
         (["compare", "--limit", "0"], "limit is '0'"),
@@ -147,6 +151,13 @@ def test_a_truncated_trace_is_1(trace, capsys):
         file.truncate(os.path.getsize(trace) // 2)
     assert cli.main(["compare", trace]) == 1
     assert "some.npz" in capsys.readouterr().err
+
+
+def test_a_place_for_no_results_is_refused_before_the_work(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cli.cli_compare, "prepare", lambda args: pytest.fail("worked"))
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "no" / "file", "No such file or directory")):
+        assert cli.main(["compare", "--output", str(path)]) == 1
+        assert capsys.readouterr().err == f"swaptable: {path}: {why}\n"
 
 
 def test_a_missing_trace_is_1(capsys):

@@ -599,6 +599,22 @@ def test_usage_adds_up(table):
     assert [kinds.count(kind) for kind in ("folio", "shadow", "bad")] == [23, 3, 2]
 
 
+def test_occupancy_is_clusters_by_order_and_slots_in_use():
+    table = SwapTable(slots=8192)
+    table.alloc_many(700)
+    slots = table.alloc_many(3, order=4)
+    table.alloc(order=9)
+    found = table.occupancy()
+    assert found.shape == (10, 513)
+    # Slot 0 is the header's, which is none that is free either.
+    assert {(int(o), int(n)): int(found[o, n]) for o, n in zip(*found.nonzero(), strict=True)} == {
+        (0, 512): 1, (0, 189): 1, (4, 48): 1, (9, 512): 1,
+    }  # fmt: skip
+    table.free_many(slots, nr=16)
+    assert table.occupancy()[4].sum() == 0
+    table.check()
+
+
 def test_stats_only_grow(table):
     before = table.stats()
     assert set(before) >= {"cluster_locks", "list_locks", "lock_waits", "visited", "words"}

@@ -3,6 +3,10 @@
 # Used by pytest.
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
+import itertools
 import json
 import lzma
 from pathlib import Path
@@ -13,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swaptable import designs
+from swaptable.designs import DESIGNS, SWITCHES
 from swaptable.designs._design import Design
 from swaptable.errors import (
     SlotCachedError,
@@ -312,6 +317,21 @@ def test_one_bad_entry_of_a_folio_leaves_all_as_they_were(name):
     design.check()
 
 
+def test_searches_of_the_core_are_counted():
+    design = make("swap-table", 2048)
+    design.alloc(0, 1, 1)
+    # A summary; the header's word and that of the slot; eight words for the summary again.
+    assert (design.counters["scanned"], design.counters["words"]) == (11, 1)
+    assert design.counters["hold_longest"] == 12
+    design.reset_counters()
+    design.alloc(4, 1, 1)  # large runs are found in a summary
+    assert (design.counters["scanned"], design.counters["hold_longest"]) == (1, 17)
+    design.reset_counters()
+    entries = [design.alloc(1, 1, 1) for _ in range(3)]
+    assert design.counters["scanned"] == 3 * (1 + 8) + 2 + 2 + 2
+    assert [b - a for a, b in itertools.pairwise(entries)] == [2, 2]
+
+
 @every_design
 def test_counters_count_and_reset(name):
     design = make(name, 2048)
@@ -560,6 +580,24 @@ def test_a_design_that_is_not_built_does_not_hide_the_others(monkeypatch):
     assert {"old", "vswap-24"} <= set(designs.names())
     with pytest.raises(ImportError):
         designs.make("later", 1024)
+
+
+def test_every_switch_is_known_by_its_name():
+    """What the classes take, as their stubs or they themselves say."""
+    for name, where in DESIGNS.items():
+        module, _, cls = where.partition(":")
+        found = getattr(importlib.import_module(module), cls)
+        stub = Path(inspect.getfile(designs)).with_name(f"{module.rpartition('.')[2]}.pyi")
+        if stub.exists():
+            (node,) = (one for one in ast.parse(stub.read_text()).body if getattr(one, "name", "") == cls)
+            (init,) = (one for one in node.body if getattr(one, "name", "") in ("__init__", "__cinit__"))
+            taken = {arg.arg: ast.unparse(arg.annotation) for arg in init.args.args[2:] + init.args.kwonlyargs}
+        else:
+            taken = {p.name: str(p.annotation) for p in list(inspect.signature(found).parameters.values())[1:]}
+        assert set(taken) == set(SWITCHES[name]), name
+        for switch in (key for key, kind in taken.items() if kind == "bool"):
+            with pytest.raises(ValueError, match=f"{switch} is 'maybe'; expected yes or no"):
+                designs.make(f"{name}:{switch}=maybe", 1024)
 
 
 def test_null_is_for_the_harness_only():

@@ -60,3 +60,33 @@ def test_the_command(tmp_path, capsys):
 def test_an_ending_that_is_no_picture(tmp_path, capsys):
     assert main(["thp-test", "--iterations", "1", "--plot", str(tmp_path / "x.doc")]) == 2
     assert "doc" in capsys.readouterr().err
+
+
+def test_a_heat_map_of_clusters():
+    rows = [
+        {"order": 0, "filled": 512, "clusters": 3},
+        {"order": 0, "filled": 511, "clusters": 2},
+        {"order": 4, "filled": 17, "clusters": 1},
+    ]
+    figure = plots._pyplot().figure()
+    ax = figure.add_subplot()
+    assert plots.occupancy(rows, ax=ax) is ax
+    shown = ax.collections[0].get_array()
+    assert shown.shape == (10, 32)
+    assert {(o, k): shown[o, k] for o, k in zip(*(~shown.mask).nonzero(), strict=True)} == {(0, 31): 5, (4, 1): 1}
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("slots in use, of 512", "order")
+    assert plots.occupancy([]).get_ylabel() == "order"
+
+
+def test_bars_from_the_least_to_the_most():
+    rows = [
+        {"order": 0, "phase": "alloc", "threads": 1, "million_per_second": [3.0, 1.0, 2.0]},
+        {"order": 0, "phase": "alloc", "threads": 2, "million_per_second": [4.0, 4.0, 6.0]},
+        {"order": 4, "phase": "free", "threads": 1, "million_per_second": [5.0]},
+    ]
+    ax = plots.threads(rows)
+    assert [list(line.get_ydata()) for line in ax.lines if line.get_linestyle() != "None"] == [[2.0, 4.0], [5.0]]
+    (bars, one) = (bar.get_segments() for bar in ax.collections)
+    assert [[end[1] for end in bar] for bar in bars] == [[1.0, 3.0], [4.0, 6.0]]
+    assert [[end[1] for end in bar] for bar in one] == [[5.0, 5.0]]
+    assert list(ax.get_legend_handles_labels()[1]) == ["alloc, order 0", "free, order 4"]

@@ -132,6 +132,16 @@ def test_each_plot_has_an_svg_and_a_csv_with_the_same_numbers(made):
         for result in values["results"]:
             number = dots.value_at(result, metric.path)
             assert found[result["design"], result["workload"]] == ("" if number is None else str(number))
+    for number in range(len(values["workloads"])):
+        rows = list(csv.DictReader((made / f"clusters-{number}.csv").open()))
+        assert rows
+        assert [{"workload": number} | {key: int(value) for key, value in row.items()} for row in rows] == [
+            row for row in values["occupancy"] if row["workload"] == number
+        ]
+    rows = list(csv.DictReader((made / "threads.csv").open()))
+    assert [float(row["million_per_second"]) for row in rows] == [
+        one for row in values["threads"] for one in row["million_per_second"]
+    ]
     rows = list(csv.DictReader((made / "usage-random.csv").open()))
     usage = [point for point in values["usage"] if point["live"] == "random"]
     assert [float(row["bytes_per_slot"]) for row in rows] == [point["bytes_per_slot"] for point in usage]
@@ -143,7 +153,8 @@ def test_every_design_and_workload_is_named_in_the_plots(made):
         # Against use the backend is said too, where it is not the same for all.
         texts |= {(text or "").partition(" (")[0] for text in texts}
         designs = {"front-back:contiguous=yes", "swap-table-p4", "old", "vswap-24", "ghost"}
-        assert designs <= texts, path.name
+        ours = path.stem == "threads" or path.stem.startswith("clusters-")
+        assert ours or designs <= texts, path.name
         assert any("seed 5, commit" in (text or "") or "seed 5" in (text or "") for text in texts)
 
 
@@ -194,7 +205,7 @@ def test_the_same_numbers_draw_the_same_files(made, tmp_path, monkeypatch):
     values = json.loads((made / "report.json").read_text())
     monkeypatch.setattr("swaptable.report.folder.present", lambda results: dots.METRICS[:2])
     written = report.save_report(tmp_path, values)
-    assert len(written) == 2 + 2 * 4
+    assert len(written) == 2 + 2 * (4 + 4 + 1)
     for path in written:
         assert path.name == "index.html" or path.read_text() == (made / path.name).read_text(), path.name
 
@@ -203,6 +214,12 @@ def test_a_directory_that_cannot_be_made_is_refused_first(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["compare", "/does/not/exist", "--report", str(tmp_path / "file" / "x")]) == 1
     assert re.search("Not a directory", capsys.readouterr().err)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="wants a directory in which nobody can write")
+def test_a_directory_without_room_for_files_is_refused_first(capsys):
+    assert main(["compare", "/does/not/exist", "--report", "/proc/self"]) == 1
+    assert capsys.readouterr().err.startswith("swaptable: /proc/self: ")
 
 
 def test_axes_of_the_callers_are_drawn_on_and_returned():

@@ -1,6 +1,7 @@
 # Sweeps: the grid, the journal, the columns, processes that are lost, a Dask cluster.
 # Imports the package, numpy and pytest; skips what wants pyarrow or distributed where they are not installed.
 # Used by pytest.
+import gc
 import itertools
 import json
 import multiprocessing
@@ -62,7 +63,8 @@ def test_what_is_left_out():
         ({"trace": "gcc", "seed": "1"}, "seed is '1'; expected whole numbers"),
         ({"trace": "gcc", "seed": True}, "seed is True"),
         ({"trace": "gcc", "seed": -1}, "seed is -1"),
-        ({"trace": "gcc", "limit": 0}, "limit is 0"),
+        ({"trace": "gcc", "limit": 0}, "limit is 0; expected 1 or more"),
+        ({"trace": "gcc", "design": "front-back:contiguous=maybe"}, "contiguous is 'maybe'; expected yes or no"),
         ({"trace": "gcc", "memory": 5}, "memory is 5; expected texts"),
         ({"trace": "gcc", "memory": ["50%", "0%"]}, "memory is '0%'"),
         ({"trace": "gcc", "memory": ""}, "memory is ''"),
@@ -71,7 +73,7 @@ def test_what_is_left_out():
         ({"trace": "gcc", "swapin": "all"}, "swapin is 'all'"),
         ({"trace": "gcc", "tiers": "hdd"}, "tiers are 'hdd'"),
         ({"trace": "gcc", "design": "older"}, "'older'"),
-        ({"trace": "gcc", "design": "old:colour=red"}, "old: .*colour"),
+        ({"trace": "gcc", "design": "old:colour=red"}, "old knows no switch 'colour'"),
         ({"trace": "synthetic:zipf,records=x"}, "expected synthetic:KIND"),
         ({"trace": "synthetic:phases,pages=9"}, "working_set is 16384"),
         ({"trace": "no-such"}, "no-such"),
@@ -121,6 +123,18 @@ def test_journals_that_cannot_be_used(tmp_path):
     with pytest.raises(RuntimeError, match="line 2 is damaged"):
         Journal(path, HEAD)
     assert path.read_bytes().count(b"\n") == 2
+
+
+def test_a_journal_without_an_answer_is_nobodys(tmp_path):
+    path = tmp_path / "j"
+    with Journal(path, HEAD):
+        assert path.exists()
+    assert not path.exists()
+    path.write_text('{"format": 0}\n')  # the machine stopped before the first answer
+    with Journal(path, HEAD) as journal:
+        journal.add("a", {})
+    with Journal(path, HEAD) as journal:
+        assert journal.answers == {"a": {}}
 
 
 # ---- columns
@@ -274,7 +288,7 @@ def test_work_that_ends_every_process_ends_the_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(_sweepwork, "do", suicide)
     with pytest.raises(RuntimeError, match="3 worker processes ended one after the other"):
         sweep(GRID, tmp_path / "x.npz", jobs=1)
-    assert (tmp_path / "x.npz.journal").exists()
+    assert not list(tmp_path.iterdir())  # nothing was done that a journal could keep
 
 
 def test_parquet_has_the_same_values(reference, tmp_path):
@@ -323,13 +337,14 @@ def test_a_worker_that_is_killed_half_way_changes_nothing(reference, cluster, tm
 
     def kill(done, total):
         seen.append(done)
-        if done == total // 2:
+        # Half way, or at the first moment after it at which a worker that has something to do is seen at it.
+        if done >= total // 2 and not victims:
             with Client(cluster.scheduler_address, set_as_default=False) as client:
                 pids, at_work = client.run(os.getpid), client.processing()
             busy = max(pids, key=lambda worker: len(at_work[worker]))
-            assert at_work[busy]
-            os.kill(pids[busy], signal.SIGKILL)
-            victims.append(pids[busy])
+            if at_work[busy]:
+                os.kill(pids[busy], signal.SIGKILL)
+                victims.append(pids[busy])
 
     sweep(GRID, tmp_path / "x.npz", dask=cluster.scheduler_address, progress=kill)
     assert seen == list(range(1, CELLS + 1))
@@ -341,11 +356,25 @@ def test_nobody_at_the_address(tmp_path, capsys):
     pytest.importorskip("distributed")
     grid = tmp_path / "grid.toml"
     grid.write_text('trace = "gcc"\ndesign = "old"\nlimit = 1000\n')
-    assert main(["sweep", str(grid), "--dask", "nonsense://127.0.0.1:1"]) == 1
-    assert "no Dask scheduler at nonsense://127.0.0.1:1" in capsys.readouterr().err
+    for address in ("nonsense://127.0.0.1:1", "nonsense"):
+        assert main(["sweep", str(grid), "--dask", address]) == 1
+        gc.collect()  # a client that was never one complained then
+        err = capsys.readouterr().err
+        assert f"no Dask scheduler at {address}: " in err
+        assert err.count("\n") == 1
+    assert os.listdir(tmp_path) == ["grid.toml"]
 
 
 # ---- the command
+
+
+def test_why_a_cell_was_refused(tmp_path, capsys):
+    grid = tmp_path / "grid.toml"
+    grid.write_text('trace = "gcc"\ndesign = "old"\nlimit = 100000\nswap = "1M"\n')
+    assert main(["sweep", str(grid), "--jobs", "1"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("grid.npz: 1 cell, 1 refused")
+    assert second.startswith("refused: out of memory at event ")
 
 
 def test_the_command(tmp_path, capsys):
@@ -357,8 +386,10 @@ def test_the_command(tmp_path, capsys):
     assert main(["sweep", str(grid), "--jobs", "1", "--json", "--output", str(tmp_path / "x.npz")]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "schema": 1, "command": "sweep", "output": str(tmp_path / "x.npz"), "cells": 4, "resumed": 0, "refused": 0,
+        "reason": None,
     }  # fmt: skip
     assert main(["sweep", str(tmp_path / "none.toml")]) == 1
+    assert capsys.readouterr().err == f"swaptable: {tmp_path / 'none.toml'}: No such file or directory\n"
     assert main(["sweep", str(grid), "--jobs", "0"]) == 2
     assert main(["sweep", str(grid), "--output", "x.txt"]) == 2
     grid.write_text("traec = 1\n")

@@ -16,7 +16,7 @@ from swaptable._update cimport *
 # The rules are those of mm/swapfile.c, cluster_alloc_swap_entry, 6.18.
 
 
-cdef inline int64_t cluster_scan(area_t *t, uint32_t i, unsigned int off, request_t *r) noexcept nogil:
+cdef inline int64_t cluster_scan(area_t *t, uint32_t i, unsigned int off, request_t *r, swap_stat_t *st) noexcept nogil:
     """Serve *r* from cluster *i*, from slot *off* of it on. Context: cluster lock, the cluster has its table.
 
     Return: the next cursor.
@@ -26,18 +26,23 @@ cdef inline int64_t cluster_scan(area_t *t, uint32_t i, unsigned int off, reques
     cdef int64_t first = <int64_t>i << CLUSTER_SHIFT, begin = r.done, taken
     cdef unsigned int nr = 1u << r.order
     cdef int at = off
-    cdef uint64_t word
+    cdef uint64_t word, read = 0
     if r.order == 0:
-        r.done += take_singles(ci, words, off, r.word, NULL if r.pfns == NULL else r.pfns + r.done, first, r.out + r.done, r.n - r.done)
+        r.done += take_singles(
+            ci, words, off, r.word, NULL if r.pfns == NULL else r.pfns + r.done, first, r.out + r.done, r.n - r.done, &read)
         at = <int>(r.out[r.done - 1] - first) if r.done > begin else -1
     while r.order and r.done < r.n:
         word = r.word if r.pfns == NULL else r.word | (r.pfns[r.done] << 2)
-        at = take_small(ci, words, off, r.order, word) if r.order < 3 else take_large(ci, words, off, r.order, word)
+        if r.order < 3:
+            at = take_small(ci, words, off, r.order, word, &read)
+        else:
+            at = take_large(ci, words, off, r.order, word, &read)
         if at < 0:
             break
         r.out[r.done] = first + at
         r.done += 1
         off = at + nr
+    st.scanned += read
     taken = (r.done - begin) * nr
     ci.count += taken
     if r.done < r.n or at < 0 or ci.count == CLUSTER_SLOTS or at + 2 * nr > CLUSTER_SLOTS:
@@ -45,15 +50,18 @@ cdef inline int64_t cluster_scan(area_t *t, uint32_t i, unsigned int off, reques
     return first + at + nr
 
 
-cdef inline void take_at(cluster_t *ci, uint64_t *words, unsigned int off, int order, uint64_t word) noexcept nogil:
+cdef inline void take_at(
+    cluster_t *ci, uint64_t *words, unsigned int off, int order, uint64_t word, swap_stat_t *st,
+) noexcept nogil:
     """Take the run of *order* at slot *off*, which is free. Context: cluster lock."""
     cdef unsigned int i
     if order > 2:
-        take_large(ci, words, off, order, word)
+        take_large(ci, words, off, order, word, &st.scanned)
         return
     for i in range(off, off + (1u << order)):
         store_relaxed(words + i, word)
     line_changed(ci, words, off)
+    st.scanned += 8
 
 
 cdef inline int reclaimable(const uint64_t *words, unsigned int off, unsigned int nr) noexcept nogil:
@@ -148,16 +156,18 @@ cdef inline int64_t reclaim_scan(area_t *t, uint32_t i, unsigned int off, reques
         state = 0
         while off + nr <= CLUSTER_SLOTS:
             state = reclaimable(t.tables[i], off, nr)
+            st.scanned += nr
             if state == 2:
                 if not ask_owners(t, i, off, nr, r, st):
                     return NO_CURSOR
                 state = reclaimable(t.tables[i], off, nr)
+                st.scanned += nr
             if state == 1:
                 break
             off += nr
         if off + nr > CLUSTER_SLOTS:
             return NO_CURSOR
-        take_at(ci, t.tables[i], off, r.order, r.word if r.pfns == NULL else r.word | (r.pfns[r.done] << 2))
+        take_at(ci, t.tables[i], off, r.order, r.word if r.pfns == NULL else r.word | (r.pfns[r.done] << 2), st)
         ci.count += nr
         r.out[r.done] = (<int64_t>i << CLUSTER_SHIFT) + off
         r.done += 1
@@ -174,6 +184,7 @@ cdef inline void reclaim_full_cluster(area_t *t, request_t *r, swap_stat_t *st) 
     ci = &t.clusters[i]
     st.visited += 1
     if is_table(t.tables[i]):           # what is packed is swapped out
+        st.scanned += CLUSTER_SLOTS
         ask_owners(t, i, 0, CLUSTER_SLOTS, r, st)
     if ci.count < CLUSTER_SLOTS:
         r.reclaimed = True
@@ -189,7 +200,7 @@ cdef inline int64_t scan(area_t *t, cpu_t *c, uint32_t i, unsigned int off, requ
     if t.reclaim != NULL and swap_full(t):
         next = reclaim_scan(t, i, off, r, st)
     else:
-        next = cluster_scan(t, i, off, r)
+        next = cluster_scan(t, i, off, r, st)
     c.next[r.order] = next
     # A device that left its list while an owner was asked is no cursor's any more.
     c.dev[r.order] = t if load_ptr(&t.devices) != NULL else NULL
@@ -231,6 +242,7 @@ cdef inline bint visit_empty(area_t *t, cpu_t *c, uint32_t i, request_t *r, swap
         if is_taken(t, ci, off):
             table[off] = SWP_TB_LENT
             line_changed(ci, table, off)
+    st.scanned += 8 if ci.nr_taken else 0           # the bitmap
     ci.count = ci.nr_lent = ci.nr_taken
     store_ptr(&t.tables[i], table)
     ci.order = r.order

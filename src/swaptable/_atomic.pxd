@@ -98,3 +98,4 @@ cdef struct swap_stat_t:
     uint64_t past           # allocations past the end
     uint64_t blocks         # blocks taken for them
     uint64_t extents        # runs of blocks that follow one another, in them
+    uint64_t scanned        # words and summaries of words that searches read, those included that bring a summary up to date

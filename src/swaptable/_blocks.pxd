@@ -224,7 +224,7 @@ cdef inline void map_free_slots(area_t *t, uint32_t i, uint64_t *map) noexcept n
         map[line >> 3] |= <uint64_t>mask << (line & 7) * 8
 
 
-cdef inline bint map_blocks(area_t *t, uint32_t i, int source, uint64_t *map) noexcept nogil:
+cdef inline bint map_blocks(area_t *t, uint32_t i, int source, uint64_t *map, swap_stat_t *st) noexcept nogil:
     """Free blocks of cluster *i* by source. Context: cluster lock. Return: whether the cluster is of that source at all."""
     cdef cluster_t *ci = &t.clusters[i]
     cdef unsigned int k
@@ -236,13 +236,16 @@ cdef inline bint map_blocks(area_t *t, uint32_t i, int source, uint64_t *map) no
             return False
         for k in range(8):
             map[k] = ~bits_of(t, ci)[k]
+        st.scanned += 8
         return True
     if not is_table(t.tables[i]) or ci.list == LIST_NONE:
         return False
     if source == SOURCE_HOLES:
         map_holes(t, i, map)
+        st.scanned += CLUSTER_SLOTS
     else:
         map_free_slots(t, i, map)
+        st.scanned += 1 + 8 * popcount64(ci.any_free)
     return True
 
 
@@ -321,7 +324,7 @@ cdef inline int64_t take_from(area_t *t, uint32_t i, int source, int64_t n, uint
     cdef int64_t got = 0
     spare[0] = spare_bits(t, i, spare[0])
     lock_cluster(ci, st)
-    if map_blocks(t, i, source, map):
+    if map_blocks(t, i, source, map, st):
         if ci.bits == 0 and spare[0] != NO_RECORD:
             poke32(&ci.bits, spare[0])
             spare[0] = NO_RECORD
@@ -382,7 +385,7 @@ cdef inline void look_at(area_t *t, int source, cand_t *c, int64_t n, swap_stat_
     st.visited += 1
     lock_cluster(&t.clusters[c.i], st)
     c.longest = 0
-    if map_blocks(t, c.i, source, c.map):
+    if map_blocks(t, c.i, source, c.map, st):
         c.longest = longest_runs(c.map, <int>n if n < CLUSTER_SLOTS else CLUSTER_SLOTS, starts)
     spin_unlock(&t.clusters[c.i].lock)
 

@@ -165,18 +165,25 @@ cdef inline uint64_t lines_from(unsigned int off) noexcept nogil:
     return <uint64_t>-1 << (off >> 3) if off < CLUSTER_SLOTS else 0
 
 
-cdef inline int take_small(cluster_t *ci, uint64_t *words, unsigned int off, int order, uint64_t word) noexcept nogil:
-    """Take the first aligned run of order 0 to 2 from slot *off* on; its offset, or -1. Context: cluster lock."""
+cdef inline int take_small(
+    cluster_t *ci, uint64_t *words, unsigned int off, int order, uint64_t word, uint64_t *read,
+) noexcept nogil:
+    """Take the first aligned run of order 0 to 2 from slot *off* on; its offset, or -1. Context: cluster lock.
+
+    *read* grows by the words and summaries that were read, here and below.
+    """
     cdef unsigned int nr = 1u << order, i, j
     cdef uint64_t lines = ci.any_free & lines_from(off)
     cdef uint64_t *p
     cdef uint64_t used
+    read[0] += 1
     while lines:
         i = <unsigned int>ctz64(lines) << 3
         lines &= lines - 1
         if i < off:
             i = off
         while True:
+            read[0] += nr
             p = words + i
             used = p[0]
             for j in range(1, nr):
@@ -185,6 +192,7 @@ cdef inline int take_small(cluster_t *ci, uint64_t *words, unsigned int off, int
                 for j in range(nr):
                     store_relaxed(p + j, word)
                 line_changed(ci, words, i)
+                read[0] += 8
                 return i
             i += nr
             if i & 7 == 0:
@@ -194,32 +202,39 @@ cdef inline int take_small(cluster_t *ci, uint64_t *words, unsigned int off, int
 
 cdef inline int64_t take_singles(
     cluster_t *ci, uint64_t *words, unsigned int off, uint64_t word, const uint64_t *pfns, int64_t first, int64_t *out, int64_t n,
+    uint64_t *read,
 ) noexcept nogil:
     """Take up to *n* slots from slot *off* on, line by line; how many. Context: cluster lock."""
     cdef uint64_t lines = ci.any_free & lines_from(off)
-    cdef unsigned int i, end
+    cdef unsigned int i, begin, end
     cdef int64_t done = 0
+    read[0] += 1
     while lines and done < n:
         i = <unsigned int>ctz64(lines) << 3
         lines &= lines - 1
         end = i + 8
         if i < off:
             i = off
+        begin = i
         while i < end and done < n:
             if words[i] == 0:
                 store_relaxed(words + i, word if pfns == NULL else word | (pfns[done] << 2))
                 out[done] = first + i
                 done += 1
             i += 1
+        read[0] += 8 + i - begin
         line_changed(ci, words, end - 8)
     return done
 
 
-cdef inline int take_large(cluster_t *ci, uint64_t *words, unsigned int off, int order, uint64_t word) noexcept nogil:
+cdef inline int take_large(
+    cluster_t *ci, uint64_t *words, unsigned int off, int order, uint64_t word, uint64_t *read,
+) noexcept nogil:
     """Take the first aligned run of order 3 to 9 from slot *off* on; its offset, or -1. Context: cluster lock."""
     cdef uint64_t runs = free_runs(ci.all_free, order) & lines_from(off)
     cdef uint64_t bits
     cdef unsigned int i
+    read[0] += 1
     if runs == 0:
         return -1
     i = <unsigned int>ctz64(runs) << 3

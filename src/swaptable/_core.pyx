@@ -467,6 +467,7 @@ cdef void add_stat(swap_stat_t *to, swap_stat_t *st) noexcept:
     to.past += st.past
     to.blocks += st.blocks
     to.extents += st.extents
+    to.scanned += st.scanned
 
 
 cdef int _update(SwapTable self, int op, slot, nr, uint64_t arg, uint64_t *old) except -1:
@@ -1786,6 +1787,34 @@ cdef class SwapTable:
             },
         }
 
+    def occupancy(self):
+        """How full clusters are, by the order that they serve.
+
+        Returns
+        -------
+        ndarray of int64, shape (10, 513)
+            Clusters that have a table, by order and by slots that are not free (bad ones included).
+
+        Notes
+        -----
+        Runtime: O(clusters). Beside other threads the figures are of slightly different moments.
+        """
+        cdef area_t *t = area(self)
+        cdef cluster_t *ci
+        cdef uint32_t i
+        found = np.zeros((ORDERS, CLUSTER_SLOTS + 1), np.int64)
+        cdef int64_t[:, ::1] out = found
+        with nogil:
+            i = next_touched(t, 0)
+            while i != NO_CLUSTER:
+                ci = &t.clusters[i]
+                spin_lock(&ci.lock)
+                if t.tables[i] != NULL:
+                    out[ci.order, ci.count] += 1
+                spin_unlock(&ci.lock)
+                i = next_touched(t, i + 1)
+        return found
+
     def memory(self):
         """Bytes of memory by kind, counted where they are allocated and freed; "total" is their sum.
 
@@ -1804,7 +1833,8 @@ cdef class SwapTable:
 
     def stats(self):
         """Counts since the table was made: locks taken and waited for, clusters visited, words written, allocations
-        ``past`` the end, ``blocks`` taken for them and their ``extents`` (runs of blocks that follow one another).
+        ``past`` the end, ``blocks`` taken for them and their ``extents`` (runs of blocks that follow one another), words
+        and summaries of words ``scanned`` by searches (those included that bring a summary up to date).
 
         What C embedders and lists of devices do is counted in structures of theirs, but for ``device_list_locks``
         and ``device_list_waits``: how often the lock of this device's lists was taken, and found taken, by anybody.

@@ -189,7 +189,10 @@ cdef inline int past_scan(area_t *t, uint32_t i, int order, uint64_t word, swap_
     cdef cluster_t *ci = &t.clusters[i]
     cdef int at
     st.visited += 1
-    at = take_small(ci, t.tables[i], 0, order, word) if order < 3 else take_large(ci, t.tables[i], 0, order, word)
+    if order < 3:
+        at = take_small(ci, t.tables[i], 0, order, word, &st.scanned)
+    else:
+        at = take_large(ci, t.tables[i], 0, order, word, &st.scanned)
     if at >= 0:
         ci.count += 1 << order
     cluster_move(t, i, LIST_PAST_FULL if (at < 0 and order == ci.order) or ci.count == CLUSTER_SLOTS else LIST_PAST, ci.order, st)

@@ -34,7 +34,9 @@ def _listed(key: str, value: Any) -> list[Any]:
     for one in values:
         if one == "" and key in ABSENT:
             continue
-        if not isinstance(one, kind) or isinstance(one, bool) or (key == "limit" and one < 1):
+        if key == "limit" and isinstance(one, int) and one < 1:
+            raise ValueError(f"limit is {one!r}; expected 1 or more accesses")
+        if not isinstance(one, kind) or isinstance(one, bool):
             raise ValueError(f"{key} is {one!r}; expected {what}, one or a list")
     if not values:
         raise ValueError(f"{key} is an empty list; expected one value or more")

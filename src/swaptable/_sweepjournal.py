@@ -55,7 +55,8 @@ class Journal:
         lines = whole.split(b"\n") if whole else []
         # What follows the last newline was being written when the machine stopped.
         self._file.truncate(len(whole) + 1 if whole else 0)
-        if not lines:
+        if len(lines) < 2:
+            self._file.truncate(0)  # a head alone holds nobody to its version
             self._write(head)
             return
         self._read(lines, head)
@@ -91,4 +92,6 @@ class Journal:
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.fsync(self._file.fileno())
+        if not self.answers:
+            self.path.unlink(missing_ok=True)
         self._file.close()

@@ -186,9 +186,12 @@ def on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[int, dict[str
     """
     try:
         from distributed import Client, KilledWorker, as_completed
+        from distributed.comm import resolve_address
     except ImportError:
         raise RuntimeError("--dask wants distributed: pip install 'swaptable[dask]'") from None
     try:
+        # A client of an address that is none is made all the same, and complains when it is collected.
+        resolve_address(address)
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as err:
         raise RuntimeError(f"no Dask scheduler at {address}: {err}") from None

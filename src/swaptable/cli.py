@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -260,7 +261,15 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_output(path: str | None) -> None:
+    """Refuse a place where no file can be before the work whose results would go there."""
+    if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
+        code = errno.EISDIR if os.path.isdir(path) else errno.ENOENT
+        raise OSError(code, os.strerror(code), path)
+
+
 def _run(args: argparse.Namespace) -> int:
+    _check_output(getattr(args, "output", None))
     if hasattr(args, "run"):
         return args.run(args)
     from swaptable.trace import cli as trace_cli
@@ -270,6 +279,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _refuse(err: BaseException, code: int) -> int:
     text = err.strerror if isinstance(err, SwapValueError) else str(err)
+    if isinstance(err, OSError) and err.filename is not None and err.strerror:
+        text = f"{os.fsdecode(err.filename)}: {err.strerror}"
     sys.stderr.write(f"swaptable: {text or type(err).__name__}\n")
     return code
 

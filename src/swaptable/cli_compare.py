@@ -14,11 +14,14 @@ from typing import Any, TextIO
 
 from swaptable._tierplan import parse_tiers
 from swaptable._workload import parse_folio, parse_memory, parse_size
+from swaptable.cells import Cell
 from swaptable.comparison import Comparison, Row, WorkloadInfo, compare_all, default_designs, usage
 from swaptable.designs import parse as parse_design
+from swaptable.occupancy import occupancy
 from swaptable.provenance import made_by
 from swaptable.replay import design_names
 from swaptable.report import begin_report, render, save_report
+from swaptable.threads import scaling
 from swaptable.trace import default_trace
 
 __all__ = ["EXAMPLES", "SUMMARY", "add_options", "prepare", "tables"]
@@ -33,6 +36,7 @@ EXAMPLES = """examples:
   swaptable compare gcc node sort --memory 25%,50% --report report
 """
 SCHEMA = 2
+MAX_THREADS = 64
 Table = tuple[str, Sequence[str], list[list[str]]]
 
 
@@ -104,6 +108,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--limit", metavar="N", type=_count("limit"), help="replay the first N accesses only")
     add("--seed", metavar="N", type=_seed, default=0, help="of traces that are drawn (default: 0)")
     add("--runs", metavar="N", type=_count("runs"), help="of each replay, the fastest counts (default: 1 to 5)")
+    add("--threads", metavar="N,...", type=_threads, default="1,2",
+        help="of a report's small benchmark of threads on one table (default: 1,2; 0: none)")  # fmt: skip
     add("--report", metavar="DIR", help="write a report to look at: one HTML page, plots as SVG and CSV, the JSON")
 
 
@@ -139,8 +145,27 @@ def prepare(args: argparse.Namespace) -> Callable[[TextIO], None]:
     values = _values(found, args)
     if args.report:
         values["usage"] = usage(args.design or default_designs(), pool="zswap" in (args.tiers or ""), seed=args.seed)
+        values |= _more(found, args)
         save_report(args.report, values, _status if sys.stderr.isatty() else None)
     return (lambda out: _write_json(values, out)) if args.json else (lambda out: _write_tables(found, args, out))
+
+
+def _more(found: Comparison, args: argparse.Namespace) -> dict[str, Any]:
+    """What a report draws besides: clusters of the swap table after each workload, and threads on one."""
+    clusters = []
+    for number, info in enumerate(found.workloads):
+        what = (info.trace, info.memory, info.folio, "swap-table")
+        cell = Cell(*what, args.seed, args.swap, args.swapin, limit=args.limit)
+        clusters += [{"workload": number, **row} for row in occupancy(cell, info.swap_slots)]
+    return {"occupancy": clusters, "threads": scaling(args.threads) if args.threads else []}
+
+
+def _threads(text: str) -> list[int]:
+    """Numbers of threads; 0 for none."""
+    parts = [part.strip() for part in text.split(",")]
+    if text != "0" and not all(p.isascii() and p.isdigit() and 1 <= int(p) <= MAX_THREADS for p in parts):
+        raise argparse.ArgumentTypeError(f"threads is {text!r}; expected 1 to {MAX_THREADS}, or 0 for none")
+    return [] if text == "0" else sorted({int(part) for part in parts})
 
 
 def _values(found: Comparison, args: argparse.Namespace) -> dict[str, Any]:

@@ -166,6 +166,8 @@ def _hops_published(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Tab
         figures = [hops.bytes[n] if n < len(hops.bytes) else None for n in args.hops]
         results.append({"design": hops.label, "hops": list(args.hops), "bytes": figures, "source": hops.source})
         table.append([hops.label, *("-" if size is None else f"{size:g}" for size in figures), hops.source])
+    if not table:
+        raise ValueError(f"nothing is published of the moves of {args.design[0]!r}; measure them")
     heads = ("design", *(f"moved {n}x" for n in args.hops), "source")
     return results, (
         "bytes of metadata for a page as its data moves down, as argued in November and December 2025",
@@ -201,6 +203,14 @@ def _size(slots: int) -> str:
     return f"{gib:g} GiB" if gib >= 1 else f"{gib * 1024:g} MiB"
 
 
+def _refuse_idle(args: argparse.Namespace) -> None:
+    """Options that would change nothing: whoever gives one means something else."""
+    if args.live != footprint.LIVE[0] and (args.mode == "published" or args.hops is not None):
+        raise ValueError(f"live is {args.live!r}; expected --mode measured with it, and no --hops")
+    if args.backend is not None and args.hops is not None:
+        raise ValueError(f"backend is {args.backend!r}; expected no --hops with it: moves go through both")
+
+
 def report(args: argparse.Namespace) -> tuple[dict[str, Any], Table]:
     """Return what was asked for: the JSON object and the table.
 
@@ -209,6 +219,7 @@ def report(args: argparse.Namespace) -> tuple[dict[str, Any], Table]:
     ValueError
         Nothing fits the options; the message says which.
     """
+    _refuse_idle(args)
     slots = args.size if args.size is not None else _slots(SIZES[args.mode])
     if args.hops is not None:
         results, table = _hops_published(args) if args.mode == "published" else _hops_measured(args, slots)

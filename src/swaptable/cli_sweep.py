@@ -63,4 +63,6 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         progress=_tell if sys.stderr.isatty() else None,
     )  # fmt: skip
     more = "".join(f", {n:,} {what}" for n, what in ((done.resumed, "done before"), (done.refused, "refused")) if n)
-    return {"command": "sweep"} | done.to_dict(), f"{done.output}: {done.cells:,} cells{more}"
+    more += f"\nrefused: {done.reason}" if done.reason else ""
+    cells = f"{done.cells:,} cell{'s' * (done.cells != 1)}"
+    return {"command": "sweep"} | done.to_dict(), f"{done.output}: {cells}{more}"

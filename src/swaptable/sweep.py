@@ -41,12 +41,15 @@ class SweepResult:
     output : str
     cells, resumed, refused : int
         All; those that an earlier, interrupted run had done; those that a design refused.
+    reason : str or None
+        Why the first of those was refused; the column ``refused`` has each.
     """
 
     output: str
     cells: int
     resumed: int
     refused: int
+    reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values with stable keys, for JSON."""
@@ -127,7 +130,8 @@ def sweep(
         rows = [_row(task, journal.answers[_key(task)]) for task in tasks]
         write_columns(path, columns_of(rows), head | {"grid": dict(grid)})
         journal.remove()
-    return SweepResult(str(output), len(tasks), resumed, sum(row["refused"] is not None for row in rows))
+    refused = [row["refused"] for row in rows if row["refused"] is not None]
+    return SweepResult(str(output), len(tasks), resumed, len(refused), refused[0] if refused else None)
 
 
 def _run(tasks: Sequence[Task], jobs: int | None, dask: str | None) -> Iterator[tuple[int, dict[str, Any]]]:

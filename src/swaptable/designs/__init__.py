@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swaptable.designs._design import Design
 
-__all__ = ["DESIGNS", "make", "names", "parse"]
+__all__ = ["DESIGNS", "SWITCHES", "make", "names", "parse"]
 
 DESIGNS: dict[str, str] = {
     "front-back": "swaptable.designs._front_back:FrontBackDesign",
@@ -36,6 +36,30 @@ DESIGNS: dict[str, str] = {
     "null": "swaptable.designs._design:NullDesign",
 }
 """Name of a design -> "module:class"; the module is imported when the design is made."""
+
+_PLACE = ("backend", "devices")
+SWITCHES: dict[str, tuple[str, ...]] = dict.fromkeys(DESIGNS, _PLACE) | {
+    "front-back": (*_PLACE, "contiguous", "redirected", "compact", "owners"),
+    "swap-table": (),
+    "vswap-24": (*_PLACE, "lookup_cache", "rounding"),
+    "vswap-table": (*_PLACE, "deferred", "index"),
+    "vswap-16": (*_PLACE, "index", "owners"),
+    "vswap-16x": (*_PLACE, "index", "owners"),
+    "redirect-chain": (*_PLACE, "index"),
+    "ghost": (*_PLACE, "dynamic", "block"),
+    "xswap": (*_PLACE, "index"),
+    "null": (),
+}
+"""Name of a design -> what its class takes besides slots."""
+
+# What a text may say beyond the values that the classes refuse themselves; other switches are texts.
+_EXPECTED: dict[str, tuple[tuple[type, ...], str]] = {
+    "devices": ((int,), "a number of devices"),
+    "compact": ((bool, int), "yes, no or an age in evictions"),
+} | dict.fromkeys(
+    ("contiguous", "redirected", "owners", "lookup_cache", "rounding", "deferred", "dynamic", "block"),
+    ((bool,), "yes or no"),
+)
 
 
 def names(harness: bool = False) -> list[str]:
@@ -62,7 +86,8 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     ValueError
-        There is no such design, or a switch is not ``name=value``; the message names it.
+        There is no such design or it has no such switch, or a switch is not ``name=value`` with a value of its kind;
+        the message names it.
 
     >>> parse("ghost:dynamic=yes")
     ('ghost', {'dynamic': True})
@@ -75,8 +100,19 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = switch.partition("=")
         if not (key.isidentifier() and equals and value):
             raise ValueError(f"switch is {switch!r}; expected name=value, as in ghost:dynamic=yes")
-        options[key] = _BOOLEANS.get(value, int(value) if value.isdecimal() else value)
+        options[key] = _value(name, key, value)
     return name, options
+
+
+def _value(name: str, key: str, text: str) -> Any:
+    """What the text of a switch means."""
+    if key not in SWITCHES[name]:
+        raise ValueError(f"{name} knows no switch {key!r}; expected {', '.join(SWITCHES[name]) or 'none'}")
+    value = _BOOLEANS.get(text, int(text) if text.isdecimal() and text.isascii() else text)
+    kinds, expected = _EXPECTED.get(key, ((object,), ""))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds == (int,)):
+        raise ValueError(f"{name}: {key} is {text!r}; expected {expected}")
+    return value
 
 
 _BOOLEANS = {"yes": True, "true": True, "no": False, "false": False}

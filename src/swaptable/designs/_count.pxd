@@ -53,11 +53,13 @@ cdef inline uint64_t count_core(counters_t *c, swap_stat_t *stat) noexcept nogil
     """
     cdef uint64_t list_locks = load_relaxed(&stat.list_locks)
     cdef uint64_t words = load_relaxed(&stat.words)
+    cdef uint64_t scanned = load_relaxed(&stat.scanned)
     c.locks += load_relaxed(&stat.cluster_locks) + list_locks
     c.list_locks += list_locks
     c.words += words
     c.visited += load_relaxed(&stat.visited)
-    c.hold_longest = words if words > c.hold_longest else c.hold_longest
+    c.scanned += scanned
+    c.hold_longest = words + scanned if words + scanned > c.hold_longest else c.hold_longest
     memset(stat, 0, sizeof(swap_stat_t))
     return list_locks
 

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import tempfile
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from swaptable.report.dots import Metric, against_use, dots, present, value_at
 from swaptable.report.page import Plot, legends, page
-from swaptable.report.plots import _pyplot
+from swaptable.report.plots import _pyplot, occupancy, threads
 
 __all__ = ["begin_report", "save_report"]
 
@@ -43,6 +44,11 @@ def begin_report(directory: str | os.PathLike[str]) -> None:
     """
     _pyplot()
     os.makedirs(directory, exist_ok=True)
+    try:
+        with tempfile.NamedTemporaryFile(dir=directory):
+            pass
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, os.fspath(directory)) from None
 
 
 def save_report(
@@ -83,7 +89,44 @@ def _plots(values: Mapping[str, Any], tell: Callable[[str], None]) -> list[Plot]
         if points:
             tell(f"plot of bytes against use, {live}")
             made.append(_use_plot(values, points, live, words))
+    for number in dict.fromkeys(row["workload"] for row in values.get("occupancy", ())):
+        tell("plot of clusters")
+        made.append(_cluster_plot(values, number))
+    if values.get("threads"):
+        tell("plot of threads")
+        made.append(_thread_plot(values))
     return made
+
+
+def _cluster_plot(values: Mapping[str, Any], number: int) -> Plot:
+    rows = [row for row in values["occupancy"] if row["workload"] == number]
+    load, (labels, common) = values["workloads"][number], legends(values["workloads"])
+    what = ", ".join(filter(None, (labels[number], common)))
+    title, name = f"Clusters of swap-table at the end: {what}", f"clusters-{number}"
+    caption = f"{title}. A device of {load['swap_slots']:,} slots without tiers; {_seeds(values)}"
+
+    def draw(figure: Any) -> None:
+        ax = occupancy(rows, figure.add_subplot())
+        ax.set_title("\n".join(textwrap.wrap(title, 46)), loc="left")
+
+    keys = ("order", "filled", "clusters")
+    table = [list(keys), *([row[key] for key in keys] for row in rows)]
+    return Plot(name, title, caption, *_svgs(draw, 2.9, name, caption), _csv(table))
+
+
+def _thread_plot(values: Mapping[str, Any]) -> Plot:
+    rows, title = values["threads"], "Timing: threads on one swap table"
+    caption = f"{title}. Medians of {len(rows[0]['million_per_second'])} runs, bars from the slowest to the fastest, "
+    caption += f"a call for each slot or run; other load of the machine is in it; {_seeds(values)}"
+
+    def draw(figure: Any) -> None:
+        ax = threads(rows, figure.add_subplot())
+        ax.set_title(title, loc="left")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+
+    table = [["order", "phase", "threads", "million_per_second"]]
+    table += [[row["order"], row["phase"], row["threads"], one] for row in rows for one in row["million_per_second"]]
+    return Plot("threads", title, caption, *_svgs(draw, 3.2, "threads", caption), _csv(table))
 
 
 def _seeds(values: Mapping[str, Any]) -> str:

@@ -48,8 +48,10 @@ TERMS = (
     ("ns/op", "CPU time less that of the same machine with a design that has no structure; the fastest run; noise "
               "can make it negative"),
     ("depth", "loads of the look-ups that wait for the one before"),
-    ("hold_longest", "words, steps of searches and depth under one lock, at most; those of swap-table and front-back "
-                     "are not counted, nor as scanned: they read two summaries of a cluster, and few words"),
+    ("scanned", "words, bytes or bits read in searches for something free or for an owner; of swap-table and "
+                "front-back the summaries too, and the words that bring one up to date"),
+    ("hold_longest", "words, steps of searches and depth under one lock, at most; of swap-table and front-back in an "
+                     "operation, whose outermost lock is the CPU's"),
     ("ptes", "page table entries visited to move data or to empty a device"),
 )  # fmt: skip
 

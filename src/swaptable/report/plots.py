@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import statistics
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from swaptable.thp_test import Round
 # Okabe and Ito's colours, which colour-blind readers tell apart; each line has its own style too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":")
+ORDERS, SLOTS, BIN = 10, 512, 16  # of clusters; slots in a column of a heat map
 
 Runs = Mapping[str, Sequence[Round]]
 
@@ -78,6 +81,64 @@ def extents(runs: Runs, ax: Any = None) -> Any:
     none = [name for name, rounds in runs.items() if not any(done.past for done in rounds)]
     _lines(ax, runs, "extents_per_folio", "extents a folio", without=none)
     ax.set_ylim(bottom=0)
+    return ax
+
+
+def occupancy(clusters: Sequence[Mapping[str, int]], ax: Any = None) -> Any:
+    """Clusters by the order that they serve and by slots in use, as a heat map; the axes.
+
+    Parameters
+    ----------
+    clusters : sequence of mapping
+        ``order``, ``filled`` and ``clusters``, as :func:`swaptable.occupancy.occupancy` counts them.
+    ax : matplotlib axes, optional
+        New ones by default.
+    """
+    ax = _pyplot().figure().add_subplot() if ax is None else ax
+    cells: dict[tuple[int, int], int] = {}
+    for row in clusters:
+        place = row["order"], min(row["filled"], SLOTS - 1) // BIN  # the last bin has the full ones too
+        cells[place] = cells.get(place, 0) + row["clusters"]
+    grid = [[cells.get((order, k), math.nan) for k in range(SLOTS // BIN)] for order in range(ORDERS)]
+    edges = [k * BIN for k in range(SLOTS // BIN + 1)]
+    shades = ax.pcolormesh(edges, [o - 0.5 for o in range(ORDERS + 1)], grid, cmap="viridis_r", norm="log", vmin=1,
+                           vmax=max(10, *cells.values(), 0), rasterized=False)  # fmt: skip
+    ax.figure.colorbar(shades, ax=ax, label="clusters")
+    ax.set_xticks(range(0, SLOTS + 1, 128))
+    ax.set_yticks(range(ORDERS))
+    ax.set_xlabel("slots in use, of 512")
+    ax.set_ylabel("order")
+    return ax
+
+
+def threads(measured: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
+    """Throughput against threads: medians, with bars from the least to the most; the axes.
+
+    Parameters
+    ----------
+    measured : sequence of mapping
+        ``order``, ``phase``, ``threads`` and ``million_per_second``, as `swaptable.threads.scaling` measures them.
+    ax : matplotlib axes, optional
+        New ones by default.
+    """
+    ax = _pyplot().figure().add_subplot() if ax is None else ax
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in measured:
+        lines.setdefault(f"{row['phase']}, order {row['order']}", []).append(row)
+    for k, (name, rows) in enumerate(lines.items()):
+        values = [row["million_per_second"] for row in rows]
+        middle = [statistics.median(some) for some in values]
+        below = [m - min(some) for m, some in zip(middle, values, strict=True)]
+        above = [max(some) - m for m, some in zip(middle, values, strict=True)]
+        ax.errorbar(
+            [row["threads"] for row in rows], middle, yerr=(below, above), capsize=3, marker="o", markersize=3,
+            color=COLOURS[k % len(COLOURS)], linestyle=STYLES[k % len(STYLES)], label=name,
+        )  # fmt: skip
+    ax.set_xticks(sorted({row["threads"] for row in measured}))
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("threads")
+    ax.set_ylabel("millions a second, all threads")
+    ax.grid(alpha=0.3)
     return ax
 
 
