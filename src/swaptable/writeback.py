@@ -89,11 +89,13 @@ class Writeback:
         mine, words = front.table.pin_many(slots, pfns)
         theirs = self._mapped(front, slots, ~mine, words, pfns) if mapped else np.zeros(len(slots), bool)
         held = np.flatnonzero(mine | theirs)
-        if len(held):
-            self.store.frames.entry[region.frames][: len(slots)] = w.entries(front.type, slots)
-            errors[held] = self._carry(front, slots, held, words, source, targets, below, region)
-        front.table.repin_many(slots[theirs], pfns[theirs], pfns[theirs] ^ np.uint64(w.LOCKED))
-        self.store.release(front, slots[mine], pfns[mine], w.shadows(words[mine]))
+        try:
+            if len(held):
+                self.store.frames.entry[region.frames][: len(slots)] = w.entries(front.type, slots)
+                errors[held] = self._carry(front, slots, held, words, source, targets, below, region)
+        finally:
+            front.table.repin_many(slots[theirs], pfns[theirs], pfns[theirs] ^ np.uint64(w.LOCKED))
+            self.store.release(front, slots[mine], pfns[mine], w.shadows(words[mine]))
         return errors
 
     def _mapped(
