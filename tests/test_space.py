@@ -11,8 +11,9 @@ from page_mix import KINDS, PAGE, mix
 
 from swaptable.backends.memory import MemoryBackend
 from swaptable.backends.zram import ZramBackend
-from swaptable.errors import SlotNotInUseError, SwapFullError, SwapValueError
-from swaptable.space import SwapSpace
+from swaptable.errors import SlotNotInUseError, SwapError, SwapFullError, SwapValueError, TransferError
+from swaptable.memcg import MemcgTree
+from swaptable.space import SwapSpace, Vma
 from swaptable.swapfile import mkswap
 
 MIB = 1 << 20
@@ -352,16 +353,109 @@ def test_an_entry_twice_in_one_batch(space):
         (lambda s: s.swap_out(bytes(3 * PAGE)), "expected a folio of 1, 2, 4"),
         (lambda s: s.swap_out_many(bytes(3 * PAGE), order=1), "whole folios of 3 pages"),
         (lambda s: s.swap_in_many([0.5]), "expected integers in one dimension"),
-        (lambda s: s.swap_in_many([1], out=np.zeros((1, 100), np.uint8)), "expected a contiguous uint8 array"),
+        (lambda s: s.swap_in_many([1], out=np.zeros((1, 100), np.uint8)), "expected a writable contiguous uint8"),
+        (lambda s: s.look_many([1], out=[[0]]), "out is list; expected a writable"),
+        (lambda s: s.swap_in("1"), "entry '1': expected an integer"),
+        (lambda s: s.swap_in(1 << 70), "entry 1180591620717411303424: expected an integer"),
+        (lambda s: s.shrink_cache(-1), "n -1: expected 0 or more folios"),
+        (lambda s: s.prefetch([0], "ghost0"), "tier 'ghost0' is a ghost; expected a device with blocks"),
+        (lambda s: s.swap_in(1, 0), "nr 0: expected 1 to 512 pages"),
+        (lambda s: s.swap_in(1, -1), "nr -1: expected 1 to 512 pages"),
+        (lambda s: s.fault(1, Vma(np.full(4, -1)), 4), "page 4: expected 0 to 3"),
+        (lambda s: s.writeback(-1), "n -1: expected 0 or more pages"),
+        (lambda s: s.swap_out(bytes(PAGE), memcg="web"), "memcg is 'web'; expected None: the swap space has no"),
+        (lambda s: s.swap_out_many(bytes(PAGE), memcg=MemcgTree().mkdir("a")), "memcg is 'a' of another tree"),
+        (lambda s: s.writeback(1, memcg=MemcgTree().mkdir("a")), "memcg is 'a' of another tree"),
+        (lambda s: s.swapon(None, size=1 << 20, grow=True, flags=["rotationl"]), "flags 'rotationl': expected some of"),
+        (lambda s: s.swapon(None, size=1 << 20, grow=True, flags="owners"), "flags 'o': expected some of"),
+        (lambda s: s.swapon(None, size=-1, grow=True), "size -1: expected bytes, at least"),
+        (lambda s: s.swapon(None, size=1e9, grow=True), "size 1000000000.0: expected bytes"),
+        (lambda s: s.swapon("swap", size=1 << 20), "size 1048576: expected None where there is a path"),
+        (lambda s: s.swapon(backend=3), "backend 3: expected one whose blocks the caller numbers"),
         (lambda s: s.swapon(None), "a device without a file grows, from a size on"),
-        (lambda s: s.swapon(None, size=1, grow=True, discard="all"), "discard 'all'"),
-        (lambda s: s.swapon(None, size=1, grow=True, priority=40000), "priority is 40000"),
+        (lambda s: s.swapon(None, size=PAGE, grow=True, discard="all"), "discard 'all'"),
+        (lambda s: s.swapon(None, size=PAGE, grow=True, priority=40000), "priority is 40000"),
         (lambda _: SwapSpace(ghost="real"), "ghost 'real': expected redirect or patch"),
     ],
 )
 def test_bad_input(space, call, message):
+    before = space.devices.areas()
     with pytest.raises(SwapValueError, match=message):
         call(space)
+    assert space.devices.areas() == before
+    space.check()
+
+
+@pytest.mark.parametrize("kind", ["itself", "symbolic link", "hard link", "ghost"])
+def test_a_file_is_on_once_whatever_it_is_called(tmp_path, kind):
+    first, other = tmp_path / "swap", tmp_path / "other"
+    mkswap(first, 1 << 20, ghost=kind == "ghost")
+    if "link" in kind:
+        (other.symlink_to if kind == "symbolic link" else other.hardlink_to)(first)
+    with SwapSpace() as space:
+        space.swapon(first, name="a")
+        with pytest.raises(SwapError, match="on already, as a") as caught:
+            space.swapon(other if "link" in kind else first, name="b")
+        assert caught.value.errno == errno.EBUSY and [d.name for d in space.devices] == ["a"]
+        space.swapoff("a")
+        space.swapon(first, name="b")  # it is off: another name is fine
+        space.check()
+
+
+def test_closed_while_in_use(tmp_path):
+    mkswap(tmp_path / "swap", 1 << 20)
+    space = SwapSpace()
+    space.swapon(tmp_path / "swap", name="swap")
+    entry = space.swap_out(noise(1))
+    space.close()
+    space.close()
+    with pytest.raises(TransferError, match=f"entry {entry:#x}: its page cannot be read"):
+        space.swap_in(entry)
+    with pytest.raises(SwapFullError, match="no slots side by side, or nothing takes the data"):
+        space.swap_out(noise(1))
+    for call in (lambda: space.swapon(tmp_path / "swap"), space.add_zswap):
+        with pytest.raises(SwapError, match="the swap space is closed"):
+            call()
+    with SwapSpace() as other:
+        other.swapon(tmp_path / "swap")
+        other.check()
+
+
+def test_a_read_that_raises_leaves_the_entries_as_they_were(space, monkeypatch):
+    pages = text(40)
+    entries = space.swap_out_many(pages).entries
+    frozen = np.zeros((40, PAGE), np.uint8)
+    frozen.flags.writeable = False
+    with pytest.raises(SwapValueError, match="writable"):
+        space.look_many(entries, frozen)
+
+    def fails(*_, **__):
+        raise MemoryError("none left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(space.store, "read", fails)
+        for call in (space.look_many, space.swap_in_many, space.map_many, lambda _: space.writeback(40)):
+            with pytest.raises(MemoryError):
+                call(entries)
+    space.check()
+    assert (space.swap_in_many(entries) == pages).all()  # none is pinned for ever
+
+
+def test_a_fault_on_a_folio_in_several_places(space):
+    pages = text(8)
+    entry = space.swap_out(pages.tobytes())
+    assert space.fault(entry, nr=8) == pages.tobytes()
+    assert space.store.stat[3, "swpin"] == 1
+    entry = space.swap_out(pages.tobytes())
+    space.prefetch([entry + 2], "A")
+    assert len(set(space.where(range(entry, entry + 8)))) == 2
+    assert space.fault(entry, nr=8) == pages.tobytes()
+    assert space.store.stat[3, "swpin_fallback"] == 1
+    entry = space.swap_out(pages.tobytes())
+    mapped = space.fault(entry, keep=True, nr=8)
+    assert (mapped.pages == pages).all() and mapped.pfns.all()
+    space.unmap_many(mapped)
+    space.check()
 
 
 # ---- pages whose slots are kept

@@ -50,6 +50,15 @@ def as_entries(entries: ArrayLike) -> NDArray[np.int64]:
     return np.ascontiguousarray(array, np.int64)
 
 
+def _following(entry: int, nr: int) -> NDArray[np.int64]:
+    """The entries of a folio."""
+    if not isinstance(entry, (int, np.integer)) or not -(1 << 62) < entry < 1 << 62:
+        raise SwapValueError(errno.EINVAL, f"entry {entry!r}: expected an integer that swap_out returned")
+    if not isinstance(nr, (int, np.integer)) or not 1 <= nr <= 512:
+        raise SwapValueError(errno.EINVAL, f"nr {nr!r}: expected 1 to 512 pages")
+    return as_entries(np.arange(nr) + entry)
+
+
 class PageCalls:
     """What a swap space does with pages."""
 
@@ -79,6 +88,7 @@ class PageCalls:
         SwapMemoryError
             The cgroup's limit.
         """
+        self._member(memcg)
         pages = as_pages(data)
         order = len(pages).bit_length() - 1
         if not len(pages) or len(pages) != 1 << order or order > 9:
@@ -88,9 +98,9 @@ class PageCalls:
         got = self._out.many(pages, order, memcg, split=False)
         if got.errors.any():
             self.free_many(got.entries[got.entries >= 0])
-            raise_errno(
-                int(got.errors[got.errors != 0][0]), f"swap-out of {len(pages)} pages: they stay with the caller"
-            )
+            why = int(got.errors[got.errors != 0][0])
+            what = "the cgroup's limit" if why == errno.ENOMEM else "no slots side by side, or nothing takes the data"
+            raise_errno(why, f"swap-out of {len(pages)} pages: {what}; they stay with the caller")
         return int(got.entries[0])
 
     def swap_out_many(
@@ -117,6 +127,7 @@ class PageCalls:
         SwappedOut
             Entries and errors, page by page.
         """
+        self._member(memcg)
         array = as_pages(pages)
         if not 0 <= order <= 9 or len(array) % (1 << order):
             raise SwapValueError(
@@ -128,6 +139,14 @@ class PageCalls:
         if order or not len(array) == len(mapped.entries) == len(stored_to):
             raise SwapValueError(errno.EINVAL, f"mapped: {len(mapped.entries)} pages; expected {len(array)}, order 0")
         return self._out.again(mapped.entries, mapped.pfns, array, stored_to, memcg)
+
+    def _member(self, memcg: Any) -> None:
+        """Refuse a cgroup that nothing could be charged to: of another tree, or none at all."""
+        if memcg is None or (isinstance(memcg, Memcg) and memcg.tree is self.memcg):
+            return
+        known = "a group of the swap space's tree" if self.memcg is not None else "None: the swap space has no cgroups"
+        what = f"{memcg.path!r} of another tree" if isinstance(memcg, Memcg) else repr(memcg)
+        raise SwapValueError(errno.EINVAL, f"memcg is {what}; expected {known}")
 
     # ---- in
 
@@ -148,18 +167,20 @@ class PageCalls:
         -----
         Runtime: O(1), plus one backend load when not cached.
         """
-        entries = as_entries(np.arange(entry, entry + nr))
+        entries = _following(entry, nr)
         out = np.empty((nr, PAGE), np.uint8)
-        if nr > 1:
-            order = nr.bit_length() - 1
-            whole = self.mixed_swapin or self._alike(entries)
-            self.store.count_size(order, "swpin" if whole else "swpin_fallback", 1)
-            if not whole:
-                for k in range(nr):
-                    self._read(entries[k : k + 1], out[k : k + 1], Mode.TAKE)
-                return out.tobytes()
-        self._read(entries, out, Mode.TAKE)
+        for part in self._whole_or_single(entries):
+            self._read(entries[part], out[part], Mode.TAKE)
         return out.tobytes()
+
+    def _whole_or_single(self, entries: NDArray[np.int64]) -> list[slice]:
+        """How a folio is swapped in: in one, or page by page where its pages are in several places; counted."""
+        nr = len(entries)
+        if nr == 1:
+            return [slice(0, 1)]
+        whole = self.mixed_swapin or self._alike(entries)
+        self.store.count_size(nr.bit_length() - 1, "swpin" if whole else "swpin_fallback", 1)
+        return [slice(0, nr)] if whole else [slice(k, k + 1) for k in range(nr)]
 
     def _alike(self, entries: NDArray[np.int64]) -> bool:
         """Is the data of a folio all in one place?"""
@@ -181,7 +202,7 @@ class PageCalls:
         """The pages of many entries, which keep all their users; errors as of `swap_in_many`."""
         return self._into(as_entries(entries), out, Mode.LOOK)
 
-    def fault(self, entry: int, vma: Vma | None = None, page: int = 0, keep: bool = False) -> Any:
+    def fault(self, entry: int, vma: Vma | None = None, page: int = 0, keep: bool = False, nr: int = 1) -> Any:
         """The page of an entry, as a page fault has it: with readahead; a user is given up.
 
         Parameters
@@ -193,18 +214,25 @@ class PageCalls:
             Which page of *vma*.
         keep : bool
             The slot stays, as for `map_many`.
+        nr : int
+            Pages of a large folio, 2, 4, ... 512 from *entry* on: without readahead where it comes back whole; page by
+            page, each with its own, and counted (``swpin_fallback``) where its pages are in several places.
 
         Returns
         -------
         bytes, or Mapped with *keep*
             Errors as of `swap_in`. What cannot be read ahead is no error.
         """
-        self._readahead.before(entry, vma, page)
-        if keep:
-            return self.map_many([entry])
-        out = np.empty((1, PAGE), np.uint8)
-        self._read(as_entries([entry]), out, Mode.TAKE)
-        return out.tobytes()
+        entries = _following(entry, nr)
+        out, pfns = np.empty((nr, PAGE), np.uint8), np.zeros(nr, np.uint64)
+        if vma is not None and not 0 <= page <= len(vma.entries) - nr:
+            raise SwapValueError(errno.EINVAL, f"page {page}: expected 0 to {len(vma.entries) - nr}")
+        mode = Mode.MAP if keep else Mode.TAKE
+        for part in self._whole_or_single(entries):
+            if part.stop - part.start == 1:
+                self._readahead.before(int(entries[part.start]), vma, page + part.start)
+            self._read(entries[part], out[part], mode, pfns[part])
+        return Mapped(out, np.where(pfns != 0, entries, -1), pfns) if keep else out.tobytes()
 
     def map_many(self, entries: ArrayLike, out: NDArray[np.uint8] | None = None) -> Mapped:
         """Swap pages in and keep their slots, as the kernel does: a page that is evicted clean costs nothing.
@@ -240,9 +268,12 @@ class PageCalls:
         pfns: NDArray[np.uint64] | None = None,
     ) -> NDArray[np.uint8]:
         out = np.empty((len(entries), PAGE), np.uint8) if out is None else out
-        if out.shape != (len(entries), PAGE) or out.dtype != np.uint8 or not out.flags.c_contiguous:
+        fits = isinstance(out, np.ndarray) and out.shape == (len(entries), PAGE) and out.dtype == np.uint8
+        if not fits or not (out.flags.c_contiguous and out.flags.writeable):
+            what = f"{out.dtype}, {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
             raise SwapValueError(
-                errno.EINVAL, f"out: expected a contiguous uint8 array of shape ({len(entries)}, {PAGE})"
+                errno.EINVAL,
+                f"out is {what}; expected a writable contiguous uint8 array of shape ({len(entries)}, {PAGE})",
             )
         self._read(entries, out, mode, pfns)
         return out

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,10 @@ from swaptable.swapfile import SwapHeader
 
 LENGTH_BITS = 13
 COPY = 1024
+STREAM = 1024  # pages that are read and then written: 4 MiB, a part of the processor's cache
 LONG_RUN = 64  # pages from which on a store is worth a run of its own
 Errors = NDArray[np.int32]
+Fetch = Callable[[int, int], Errors]
 
 
 @dataclass(eq=False)
@@ -117,22 +120,49 @@ class Device:
 
     # ---- transfers
 
-    def store(self, pages: NDArray[np.uint8]) -> tuple[NDArray[np.uint32], Errors]:
+    def store(self, pages: NDArray[np.uint8], fetch: Fetch | None = None) -> tuple[NDArray[np.uint32], Errors]:
         """Store pages in blocks that are free, wherever; their locations (0 where one was not stored), and why not.
 
         The blocks are held for the caller.
+
+        Parameters
+        ----------
+        fetch : callable(first, end) -> Errors, optional
+            Fills *pages* as they are wanted: what was just read is still in the processor's cache when it is written.
         """
         if self.pool:
+            assert fetch is None
             return self._store_in_pool(self.backend.write_many(pages))
         locs = np.zeros(len(pages), np.uint32)
         errors = np.full(len(pages), errno.ENOSPC, np.int32)
         got = self.table.block_alloc(len(pages), runs=len(pages) >= LONG_RUN)
         if len(got):
             blocks = self._blocks(got)
-            errors[: len(got)] = self.write(blocks, pages[: len(got)])
+            errors[: len(got)] = self._stream(blocks, pages, fetch)
             locs[: len(got)] = np.where(errors[: len(got)] == 0, got, 0)
             self.table.block_free(got[errors[: len(got)] != 0])
         return locs, errors
+
+    def _stream(self, blocks: NDArray[np.int64], pages: NDArray[np.uint8], fetch: Fetch | None) -> Errors:
+        """Write the first pages to *blocks*; those that are fetched meanwhile a few at a time."""
+        if fetch is None:
+            return self.write(blocks, pages[: len(blocks)])
+        errors = np.empty(len(blocks), np.int32)
+        step = len(blocks) if self._direct else STREAM
+        for first in range(0, len(blocks), step):
+            part = slice(first, min(first + step, len(blocks)))
+            errors[part] = fetch(part.start, part.stop)
+            good = np.flatnonzero(errors[part] == 0)
+            if len(good) == part.stop - part.start:
+                errors[part] = self.write(blocks[part], pages[part])
+            elif len(good):
+                errors[first + good] = self.write(blocks[first + good], pages[first + good])
+        return errors
+
+    @property
+    def _direct(self) -> bool:
+        """Whether each call is a transfer of the medium: the larger the better."""
+        return bool(getattr(self.backend, "direct", False))
 
     def _blocks(self, locs: NDArray[np.uint32]) -> NDArray[np.int64]:
         space = self.table.space

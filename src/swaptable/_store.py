@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from swaptable import _words as w
 from swaptable._charges import Charges, Ids, Mask
-from swaptable._device import Device
+from swaptable._device import Device, Fetch
 from swaptable._frames import Frames
 from swaptable.devices import Devices
 from swaptable.tiers import ALL_TIERS
@@ -45,13 +45,17 @@ class Packed(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Slots, their data and who pays for them."""
+    """Slots, their data and who pays for them.
+
+    *fetch* fills the pages when they are wanted; without it they are there.
+    """
 
     front: Device
     slots: Slots
     pages: NDArray[np.uint8]
     ids: Ids
     packed: Packed | None
+    fetch: Fetch | None = None
 
     def part(self, which: NDArray[np.int64]) -> Work:
         """Some of it; without a copy when it is all."""
@@ -154,6 +158,7 @@ class Store:
         devices: list[Device],
         in_place: bool,
         packed: Packed | None = None,
+        fetch: Fetch | None = None,
     ) -> tuple[Mask, Errors]:
         """Store the data of pinned slots on the first of *devices* that takes it.
 
@@ -163,6 +168,8 @@ class Store:
             A block that a slot has already may be written over; otherwise it gets another one.
         packed : Packed, optional
             *pages* are compressed; only for devices that are no pools.
+        fetch : callable(first, end) -> Errors, optional
+            Fills *pages* as they are wanted; what it cannot read is not placed. For one device, where nobody pays.
 
         Returns
         -------
@@ -175,7 +182,7 @@ class Store:
             left = np.flatnonzero(~placed)
             if not len(left):
                 break
-            work = Work(front, slots, pages, ids, packed)
+            work = Work(front, slots, pages, ids, packed, fetch)
             errors[left] = self._place_on(device, work if len(left) == len(slots) else work.part(left), in_place)
             placed[left] = errors[left] == 0
         return placed, errors
@@ -230,7 +237,7 @@ class Store:
     def _elsewhere(self, device: Device, work: Work) -> Errors:
         """Store pages in new blocks and let the slots be located there; what they had before is given back."""
         front, slots = work.front, work.slots
-        news, errors = device.store(work.pages)
+        news, errors = device.store(work.pages, work.fetch)
         good = np.flatnonzero(errors == 0)
         if device.pool and len(good):
             objects = self.devices.space.where(news[good])[1]

@@ -113,7 +113,11 @@ class SwapIn:
         pfns: NDArray[np.uint64],
     ) -> Errors:
         """Read slots that are pinned under *session*, and let go of them."""
-        errors = self.store.read(front, slots, out)
+        try:
+            errors = self.store.read(front, slots, out)
+        except BaseException:  # whatever a backend or a signal raises: nobody else could let go of these
+            self.store.release(front, slots, session, w.shadows(words))
+            raise
         good = errors == 0
         kept = np.zeros(len(slots), bool)
         if mode is not Mode.LOOK:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from swaptable.tiers import Tiers
 PAGE = 4096
 DEFAULT_PRIORITY = -1
 DISCARD = {None: (), "once": ("discard_once",), "pages": ("discard_pages",), "both": ("discard_once", "discard_pages")}
+FLAGS = frozenset({"rotational", "synchronous", "owners"})
 OBJECTS_A_PAGE = 16  # numbers of a pool for each page of its limit; those of one word take no page
 
 __all__ = ["Devices", "Swapon"]
@@ -78,6 +80,7 @@ class Devices:
         self._by_member: dict[int, Device] = {}
         self._order: tuple[Device, ...] = ()
         self._turn = self._allocating = 0
+        self.closed = False
         self.lock = threading.RLock()
 
     # ---- who is there
@@ -157,7 +160,9 @@ class Devices:
         """Turn a device on; see `SwapSpace.swapon`."""
         if discard not in DISCARD:
             raise_errno(errno.EINVAL, f"discard {discard!r}: expected None, once, pages or both")
+        _acceptable(path, size, backend, flags)
         with self.lock:
+            self._open()
             self.reap()
             header = None if path is None else self._header(os.fspath(path))
             if path is not None:
@@ -166,6 +171,7 @@ class Devices:
                 name = self._new_name("ghost" if backend is None else backend.kind)
             if any(device.name == name for device in self):
                 raise SwapError(errno.EBUSY, f"{name} is on already")
+            self._not_yet(path)
             what = frozenset(flags) | frozenset(DISCARD[discard])
             rank = DEFAULT_PRIORITY if priority is None else priority
             self.tiers.mask(rank)  # refuses one out of range
@@ -174,8 +180,19 @@ class Devices:
                     raise_errno(
                         errno.EINVAL, f"size {size}, grow {grow}: a device without a file grows, from a size on"
                     )
-                return self._on(self._ghost(name, rank, what, header, size, large))
+                return self._on(self._ghost(path, name, rank, what, header, size, large))
             return self._on(self._real(path, name, rank, what, header, size, backend, front, large, direct))
+
+    def _open(self) -> None:
+        if self.closed:
+            raise SwapError(errno.EBADF, "the swap space is closed; expected one that is open")
+
+    def _not_yet(self, path: str | os.PathLike[str] | None) -> None:
+        """Refuse a file that is on, whatever it is called: two devices would write over each other's pages."""
+        same = None if path is None else _identity(path)
+        for device in self if same is not None else ():
+            if device.path is not None and _identity(device.path) == same:
+                raise SwapError(errno.EBUSY, f"{os.fspath(path or '')} is on already, as {device.name}")
 
     @staticmethod
     def _header(path: str) -> SwapHeader:
@@ -195,6 +212,7 @@ class Devices:
 
     def _ghost(
         self,
+        path: str | os.PathLike[str] | None,
         name: str,
         rank: int,
         flags: frozenset[str],
@@ -209,7 +227,10 @@ class Devices:
             device.first_size = first
             return device
         table = SwapTable(slots=None, cpus=self.cpus, block=large is not False, space=self.space)
-        return Device(name, "ghost", rank, table, GhostBackend(), flags=flags, header=header, first_size=first)
+        whole = None if path is None else os.fspath(path)
+        return Device(
+            name, "ghost", rank, table, GhostBackend(), flags=flags, header=header, path=whole, first_size=first
+        )
 
     def _real(
         self,
@@ -261,6 +282,7 @@ class Devices:
     ) -> Device:
         """Add a compressed pool; see `SwapSpace.add_zswap`."""
         with self.lock:
+            self._open()
             rank = 32767 if priority is None else priority
             self.tiers.mask(rank)
             probe = ZswapBackend(codec, limit=limit, **options) if limit is None else None
@@ -422,3 +444,26 @@ class Devices:
 
 def _rank(device: Device) -> int:
     return -device.priority
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """What a file or block device is, by whatever name; None when it is gone."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_rdev,) if stat.S_ISBLK(found.st_mode) else (found.st_dev, found.st_ino)
+
+
+def _acceptable(path: object, size: object, backend: object, flags: tuple[str, ...]) -> None:
+    """Refuse what swapon cannot mean."""
+    unknown = [flag for flag in flags if flag not in FLAGS]
+    if unknown:
+        raise_errno(errno.EINVAL, f"flags {unknown[0]!r}: expected some of {', '.join(sorted(FLAGS))}")
+    if path is not None and (size is not None or backend is not None):
+        other = f"size {size!r}" if backend is None else f"backend {backend!r}"
+        raise_errno(errno.EINVAL, f"{other}: expected None where there is a path, whose header says how large it is")
+    if size is not None and (not isinstance(size, (int, np.integer)) or size < PAGE):
+        raise_errno(errno.EINVAL, f"size {size!r}: expected bytes, at least the {PAGE} of a page")
+    if backend is not None and getattr(backend, "chooses", None) is not False:
+        raise_errno(errno.EINVAL, f"backend {backend!r}: expected one whose blocks the caller numbers, as MemoryBackend")

@@ -170,7 +170,7 @@ class SwapSpace(PageCalls):
         SwapValueError
             No swap area, or a value out of range.
         SwapError
-            EBUSY: it is on already.
+            EBUSY: it is on already, or the file is under another name.
 
         Notes
         -----
@@ -271,6 +271,9 @@ class SwapSpace(PageCalls):
         memcg : Memcg, optional
             Only pages of this cgroup.
         """
+        self._member(memcg)
+        if not isinstance(n, (int, np.integer)) or n < 0:
+            raise SwapValueError(errno.EINVAL, f"n {n!r}: expected 0 or more pages")
         if self.patch and not any(device.table.free_blocks for device in self.devices.real()):
             return 0
         source = None if tier is None else self.devices[tier]
@@ -295,10 +298,15 @@ class SwapSpace(PageCalls):
         named = [tier for tier in self.tiers if tier.name == name]
         if named:
             return [d for d in self.devices if named[0].start <= d.priority <= named[0].end and not d.ghost]
-        return [self.devices[name]]
+        device = self.devices[name]
+        if device.ghost:
+            raise SwapValueError(errno.EINVAL, f"tier {name!r} is a ghost; expected a device with blocks, or a pool")
+        return [device]
 
     def shrink_cache(self, n: int | None = None) -> int:
         """Let the *n* oldest folios of the swap cache go, all by default; dirty ones are stored first. How many."""
+        if n is not None and n < 0:
+            raise SwapValueError(errno.EINVAL, f"n {n}: expected 0 or more folios, or None for all")
         return self.cache.shrink(self.cache.frames.cap if n is None else n)
 
     def run_discard(self) -> None:
@@ -357,7 +365,8 @@ class SwapSpace(PageCalls):
         audit(self.cache)
 
     def close(self) -> None:
-        """Close files; pages that are swapped out are gone."""
+        """Close files; pages that are swapped out are gone, and nothing can be turned on any more."""
+        self.devices.closed = True
         for device in list(self.devices):
             device.on = False
             device.backend.close()

@@ -146,7 +146,7 @@ class _Run:
         return max(self.total - self.moved - self.cached, 0)
 
     def _note(self, blocks: NDArray[np.int64]) -> None:
-        order = np.sort(blocks)
+        order = blocks if (blocks[1:] > blocks[:-1]).all() else np.sort(blocks)
         self.reads += len(order)
         self.sequential += int((np.diff(order) == 1).sum())
 
@@ -154,6 +154,8 @@ class _Run:
 
     def _cached(self, front: Device, slots: Slots) -> Mask:
         """Folios of the cache and idle pages of callers need no block: they are the only copy from now on."""
+        if not len(slots):
+            return np.zeros(0, bool)
         words = front.table.words(slots)
         pfns = w.pfns(words)
         frames = w.frames(pfns)

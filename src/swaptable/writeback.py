@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from swaptable import _words as w
 from swaptable._cache import Cache
-from swaptable._charges import Mask
+from swaptable._charges import Ids, Mask
 from swaptable._device import Device
 from swaptable._frames import UPTODATE, Region
 from swaptable._store import Errors, Packed, Slots, Store
@@ -89,11 +89,13 @@ class Writeback:
         mine, words = front.table.pin_many(slots, pfns)
         theirs = self._mapped(front, slots, ~mine, words, pfns) if mapped else np.zeros(len(slots), bool)
         held = np.flatnonzero(mine | theirs)
-        if len(held):
-            self.store.frames.entry[region.frames][: len(slots)] = w.entries(front.type, slots)
-            errors[held] = self._carry(front, slots, held, words, source, targets, below, region)
-        front.table.repin_many(slots[theirs], pfns[theirs], pfns[theirs] ^ np.uint64(w.LOCKED))
-        self.store.release(front, slots[mine], pfns[mine], w.shadows(words[mine]))
+        try:
+            if len(held):
+                self.store.frames.entry[region.frames][: len(slots)] = w.entries(front.type, slots)
+                errors[held] = self._carry(front, slots, held, words, source, targets, below, region)
+        finally:
+            front.table.repin_many(slots[theirs], pfns[theirs], pfns[theirs] ^ np.uint64(w.LOCKED))
+            self.store.release(front, slots[mine], pfns[mine], w.shadows(words[mine]))
         return errors
 
     def _mapped(
@@ -124,26 +126,58 @@ class Writeback:
         some = held[wanted]
         if not len(some):
             return errors
+        ids = w.memcgs(words[some])
+        to = self._targets(front, source, targets, ALL_TIERS, True, below) if self._nobody_pays() else []
+        if to and not to[0].pool and not self._packs(source) and len(some) == some[-1] + 1:
+            errors[wanted] = self._stream(front, slots[some], ids, to, region)
+            return errors
         pages, why, packed = self._fetch(front, slots, some, blocks[wanted], source, region)
         good = np.flatnonzero(why == 0)
-        ids = w.memcgs(words[some[good]])
-        for where, mask, may in self.store.charges.policies(ids):
+        for where, mask, may in self.store.charges.policies(ids[good]):
             at = good[where]
             to = self._targets(front, source, targets, mask, may, below)
             whole = len(at) == len(some)
             part = packed and Packed(packed.lengths[at], packed.codec)
             why[at] = self.store.place(
-                front, slots[some[at]], pages if whole else pages[at], ids[where], to, in_place=False, packed=part
+                front, slots[some[at]], pages if whole else pages[at], ids[at], to, in_place=False, packed=part
             )[1]
         errors[wanted] = why
         return errors
+
+    def _nobody_pays(self) -> bool:
+        """Whether all slots may go to the same devices, each to a new block."""
+        return self.store.charges.tree is None and not self.store.reserve
+
+    def _packs(self, source: Device | None) -> bool:
+        return self.compressed and source is not None and source.pool and source.kind == "zswap"
+
+    def _stream(self, front: Device, slots: Slots, ids: Ids, to: list[Device], region: Region) -> Errors:
+        """Move pinned slots to the first device a few pages at a time; what that does not take, to the others."""
+        pages = region.pages[: len(slots)]
+        read = np.full(len(slots), -1, np.int32)
+
+        def fetch(first: int, end: int) -> Errors:
+            part = slice(first, end)
+            read[part] = self.store.read(front, slots[part], pages[part], moving=True)
+            frames = region.frames.start + first + np.flatnonzero(read[part] == 0)
+            self.store.frames.flags[frames] = UPTODATE
+            return read[part]
+
+        why = self.store.place(front, slots, pages, ids, to[:1], in_place=False, fetch=fetch)[1]
+        if len(to) > 1 and why.any():
+            new = np.flatnonzero(read == -1)
+            if len(new):  # those at the end
+                fetch(int(new[0]), len(slots))
+            left = np.flatnonzero((why != 0) & (read == 0))
+            why[left] = self.store.place(front, slots[left], pages[left], ids[left], to[1:], in_place=False)[1]
+        return np.where(read > 0, read, why)
 
     def _fetch(
         self, front: Device, slots: Slots, some: NDArray[np.int64], blocks: NDArray[np.int64], source: Device | None,
         region: Region,
     ) -> tuple[NDArray[np.uint8], Errors, Packed | None]:  # fmt: skip
         """The data of slots: in their frames of the region, or as a pool has it compressed."""
-        if self.compressed and source is not None and source.pool and source.kind == "zswap":
+        if source is not None and self._packs(source):
             lengths = source.backend.lengths(blocks)
             if (lengths > 0).all():
                 blobs, lengths = source.backend.read_blobs(blocks)

@@ -53,7 +53,9 @@ class FileBackend:
     discard : bool
         False also once the file has refused to have a hole.
 
-    Notes ----- Elements of a call are transferred in the order of their block numbers; consecutive ones make one
+    Notes
+    -----
+    Elements of a call are transferred in the order of their block numbers; consecutive ones make one
     vectored call, however they lie in the arrays. A transfer that ends short goes on where it ended. Any method but
     `close` may be called from any thread at any time; what two threads do to one block at a time is theirs to order.
     """

@@ -39,7 +39,9 @@ class MemoryBackend:
     read_busy_ns, written_busy_ns : int
         Modelled time so far: the device does one transfer after another.
 
-    Notes ----- A transfer of r runs and n pages takes r * latency + n * 4096 / bandwidth. A block that was never
+    Notes
+    -----
+    A transfer of r runs and n pages takes r * latency + n * 4096 / bandwidth. A block that was never
     written, or was dropped, reads as zeros. Memory is taken as blocks are written and given back as they are dropped.
 
     >>> pmem = MemoryBackend(1024, read_ns=300, write_ns=100, bytes_per_second=8 << 30)

@@ -36,7 +36,9 @@ class ZramBackend:
     backing : Backend, optional
         For `writeback`: one whose blocks are numbered by the caller. It is not closed.
 
-    Notes ----- A page of one word is kept in the table alone; one that does not compress is stored as it is, a "huge"
+    Notes
+    -----
+    A page of one word is kept in the table alone; one that does not compress is stored as it is, a "huge"
     page. A block that was never written, or was dropped, reads as zeros. A page that was written back is an entry that
     names a block of the backing file: the redirection is inside this backend, its table entry stays, and every read of
     it goes through both.

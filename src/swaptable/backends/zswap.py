@@ -44,7 +44,9 @@ class ZswapBackend:
     numbers : int, optional
         Pages at most, whatever their size.
 
-    Notes ----- The limit holds for pages of memory and is never exceeded, where the kernel's is looked at before a
+    Notes
+    -----
+    The limit holds for pages of memory and is never exceeded, where the kernel's is looked at before a
     store. Same-filled pages take a record and no pool memory; like the kernel, a full pool refuses them too.
     :class:`ZswapPool` has the layout.
 
