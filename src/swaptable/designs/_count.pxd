@@ -58,9 +58,12 @@ cdef inline uint64_t count_core(counters_t *c, swap_stat_t *stat) noexcept nogil
     c.list_locks += list_locks
     c.words += words
     c.visited += load_relaxed(&stat.visited)
-    c.scanned += scanned
-    c.hold_longest = words + scanned if words + scanned > c.hold_longest else c.hold_longest
-    memset(stat, 0, sizeof(swap_stat_t))
+    if scanned:         # what allocates searches; most operations do not, and need neither this nor another store
+        c.scanned += scanned
+        words += scanned
+        stat.scanned = 0
+    c.hold_longest = words if words > c.hold_longest else c.hold_longest
+    memset(stat, 0, sizeof(swap_stat_t) - sizeof(uint64_t))     # all but the last, which is scanned
     return list_locks
 
 

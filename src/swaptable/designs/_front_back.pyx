@@ -111,7 +111,7 @@ cdef inline void count_all_bytes(state_t *s) noexcept nogil:
 cdef inline int counted(state_t *s, int i, int err) noexcept nogil:
     """Add what the core counted since the last time; *i* is the table that it worked on.
 
-    The core does not count what its searches look at: a hold is the words that were written at once.
+    A hold is what an operation wrote and what its searches read.
     """
     cdef counters_t *c = &s.counters
     if count_core(c, &s.stat):

@@ -37,10 +37,7 @@ cdef struct state_t:
 
 
 cdef inline int counted(state_t *s, int lookups, int err) noexcept nogil:
-    """Add what the core counted for one operation.
-
-    The core does not count what its searches look at: a hold is the words that the operation wrote.
-    """
+    """Add what the core counted for one operation: a hold is what it wrote and what its search read."""
     cdef counters_t *c = &s.counters
     c.ops += 1
     c.lookups += lookups
