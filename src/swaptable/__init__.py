@@ -1,10 +1,11 @@
 # The public names.
-# Imports every floor it exports.
+# Imports errors; the rest when it is first asked for, so that what pytest loads by an entry point costs no numpy.
 # Used by everybody.
 """swaptable: the Linux swap subsystem's data structures as a library at kernel speed."""
 
-from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, pack, unpack
-from swaptable._moves import Defragmented
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
 from swaptable.errors import (
     CheckError,
     CountOverflowError,
@@ -23,6 +24,28 @@ from swaptable.errors import (
     TraceError,
     TransferError,
 )
+
+if TYPE_CHECKING:
+    from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, pack, unpack
+    from swaptable._moves import Defragmented
+else:
+    _LATER = {
+        "_core": ("ALL", "BlockSpace", "DeviceList", "SlotEntry", "SwapTable", "pack", "unpack"),
+        "_moves": ("Defragmented",),
+    }
+
+    def __getattr__(name):
+        for module, names in _LATER.items():
+            if name == module:
+                return _import_module(f"swaptable.{module}")
+            if name in names:
+                value = globals()[name] = getattr(_import_module(f"swaptable.{module}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0"
 
