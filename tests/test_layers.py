@@ -17,8 +17,9 @@ CHECKOUT = Path(__file__).parent.parent / "src" / "swaptable"
 FLOORS = [
     ["errors", "_atomic", "_entry"],
     [
-        "_moves", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past", "_alloc", "_lookup",
-        "_resize", "_check", "_devices", "_core",
+        "_moves", "_snapshot", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past", "_alloc",
+        "_lookup",
+        "_resize", "_check", "_image", "_devices", "_core",
     ],
     ["backends"],
     ["_swapheader", "_tierbatch", "_memcgfiles", "_memcgcharge"],

@@ -18,6 +18,7 @@ from swaptable._check cimport *
 from swaptable._cluster cimport *
 from swaptable._devices cimport *
 from swaptable._entry cimport *
+from swaptable._image cimport *
 from swaptable._lookup cimport *
 from swaptable._packed cimport *
 from swaptable._past cimport *
@@ -32,7 +33,8 @@ from operator import index
 import numpy as np
 
 from swaptable import _moves as moves
-from swaptable.errors import CheckError, raise_errno
+from swaptable import _snapshot as snapshot
+from swaptable.errors import CheckError, SnapshotError, raise_errno
 
 cdef extern from *:
     """
@@ -543,6 +545,90 @@ cdef int _discard_runs(SwapTable self, discard, swap_stat_t *st) except -1:
             add64(&area(self).waiting, -view[2 * k + 1])
             discard_later(area(self), &one[0], one.shape[0])
     return 0
+
+
+def _flags_of(SwapTable self):
+    cdef area_t *t = area(self)
+    return sum(bool(flag) << bit for bit, flag in enumerate((t.block, t.rotational, t.discard, t.grows, t.own_blocks)))
+
+
+def _image_of(SwapTable self):
+    """The whole state as arrays: see `_snapshot`."""
+    cdef area_t *t = area(self)
+    cdef uint64_t bytes = 0
+    cdef int64_t n
+    cdef int k, i
+    cdef image_t[::1] clusters
+    cdef uint8_t[::1] data
+    cdef uint32_t[::1] index
+    if self.space is not None:
+        raise_errno(EINVAL, f"{self!r}: a table that shares a space of blocks, or keeps owners, cannot be saved on its own")
+    n = image_measure(t, &bytes)
+    if n < 0 or load32(&t.searches) or load64(&t.discarding) or self.moving:
+        raise_errno(EBUSY, f"{self!r}: another thread is changing it")
+    self.check()
+    names = np.empty(n + 1, snapshot.CLUSTER)       # one more, so that there is a first
+    held = np.empty(bytes + 1, np.uint8)
+    clusters, data = names, held
+    image_write(t, &clusters[0], &data[0])
+    lengths = np.array([image_list(t, k, NULL) for k in range(IMAGE_LISTS)], np.uint32)
+    listed = np.empty(int(lengths.sum()) + 1, np.uint32)
+    index = listed
+    n = 0
+    for k in range(IMAGE_LISTS):
+        n += image_list(t, k, &index[n])
+    numbers = [t.blocks, t.slots, t.nr_clusters, t.usable, t.fresh, t.past_fresh, t.past_limit, t.past_peak, t.cpus, _flags_of(self)]
+    cursors = [[t.cpu[i].next[k] for k in range(ORDERS)] for i in range(t.cpus)] + [[t.global_cpu.next[k] for k in range(ORDERS)]]
+    runs = [t.discard_runs[k] for k in range(2 * t.nr_discard_runs)]
+    return {
+        "numbers": np.array(numbers, np.int64), "bad": np.asarray(self.bad, np.int64), "cursors": np.array(cursors, np.int64).reshape(-1),
+        "runs": np.array(runs, np.uint32), "lengths": lengths, "lists": listed[:-1], "clusters": names[:-1], "data": held[:-1],
+    }
+
+
+cdef int _restore_numbers(SwapTable self, int64_t[::1] n) except -1:
+    """What is constant or no cluster's own. Bounds were looked at."""
+    cdef area_t *t = area(self)
+    t.blocks, t.slots, t.nr_clusters, t.usable = n[0], n[1], <uint32_t>n[2], n[3]
+    t.fresh, t.past_fresh, t.past_limit, t.past_peak = <uint32_t>n[4], <uint32_t>n[5], <uint32_t>n[6], <uint32_t>n[7]
+    t.block, t.rotational, t.discard, t.grows, t.own_blocks = n[9] & 1, n[9] >> 1 & 1, n[9] >> 2 & 1, n[9] >> 3 & 1, n[9] >> 4 & 1
+    return 0
+
+
+def _restored(cls, dict image):
+    """A table from the arrays of an image; SnapshotError when they contradict each other."""
+    cdef SwapTable self
+    cdef area_t *t
+    cdef int64_t[::1] cursors = image["cursors"]
+    cdef uint32_t[::1] runs = image["runs"], lengths = image["lengths"], lists = image["lists"]
+    cdef const image_t[::1] clusters = image["clusters"]
+    cdef uint8_t[::1] data = image["data"]
+    cdef int64_t n = clusters.shape[0] - 1, total = lists.shape[0] - 1
+    cdef int err
+    numbers = image["numbers"]
+    size = min(int(numbers[2]), MAX_SLOTS // CLUSTER_SLOTS) * CLUSTER_SLOTS
+    self = cls.__new__(cls, slots=size, cpus=int(numbers[8]), header=False)
+    t = area(self)
+    _restore_numbers(self, numbers)
+    self.bad = image["bad"]
+    with nogil:
+        err = restore_clusters(t, &clusters[0], n, &data[0], data.shape[0] - 1)
+        err = err or restore_lists(t, &lists[0], total, &lengths[0])
+        err = err or restore_cursors(t, &cursors[0])
+        err = err or restore_runs(t, &runs[0], runs.shape[0] // 2)
+    if err == -ENOMEM:
+        raise_errno(ENOMEM, "no memory for the table of a snapshot")
+    if err:
+        raise SnapshotError("clusters, lists, cursors or runs of blocks that no table has")
+    try:
+        self.check()
+    except CheckError as failed:
+        raise SnapshotError(f"it contradicts itself: {failed}") from None
+    return self
+
+
+def _unpickle(cls, data):
+    return _restored(cls, snapshot.decode(data))
 
 
 cdef class SwapTable:
@@ -1401,6 +1487,56 @@ cdef class SwapTable:
             compact_range(t, 0, end, clock, age, error, &done, &st)
         add_stat(&self.stat, &st)
         return dict(done)
+
+    # -- snapshots
+
+    def save(self, file):
+        """Write the whole state to a file, which `load` reads back.
+
+        Parameters
+        ----------
+        file : path or binary file object
+            A path is replaced in one step once all is on the disk, or left as it was; an object gets the bytes.
+
+        Raises
+        ------
+        SwapValueError
+            The table shares a `BlockSpace`, or keeps owners: its locations mean nothing without the other tables.
+        SlotBusyError
+            Another thread is changing the table. The other threads must be still, as for `check`.
+        CheckError
+            The table is damaged; nothing is written.
+
+        Notes
+        -----
+        Saved are words, counts, locations, blocks taken and held, packed clusters, bad slots, sizes and flags, the
+        order of all lists, all cursors and what waits for its discard: the table that is read back gives out the same
+        slots and blocks as this one would have. Not saved are `stats`, the callback of `set_reclaim`, the memory of
+        free tables that wait for use, and the list of devices that the table is in, with that list's cursors.
+        """
+        snapshot.write(file, snapshot.encode(_image_of(self)))
+
+    @classmethod
+    def load(cls, file):
+        """A table from what `save` wrote.
+
+        Parameters
+        ----------
+        file : path or binary file object
+
+        Raises
+        ------
+        SnapshotError
+            No snapshot, a damaged one, or one of a version that is not known; the message says which, and why.
+        """
+        data, name = snapshot.read(file)
+        try:
+            return _restored(cls, snapshot.decode(data))
+        except SnapshotError as error:
+            raise SnapshotError(f"{name}: {error}") from None
+
+    def __reduce__(self):
+        return _unpickle, (type(self), snapshot.encode(_image_of(self)))
 
     # -- the whole
 
