@@ -15,11 +15,10 @@ CHECKOUT = Path(__file__).parent.parent / "src" / "swaptable"
 
 # Lowest first. A name stands for a module, or for a package with all that is in it.
 FLOORS = [
-    ["errors", "_atomic", "_entry"],
+    ["errors", "_atomic", "_entry", "_events", "events"],
     [
-        "_moves", "_snapshot", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past", "_alloc",
-        "_lookup",
-        "_resize", "_check", "_image", "_devices", "_core",
+        "_moves", "_snapshot", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past",
+        "_alloc", "_lookup", "_resize", "_check", "_image", "_devices", "_core",
     ],
     ["backends"],
     ["_swapheader", "_tierbatch", "_memcgfiles", "_memcgcharge"],
@@ -29,7 +28,7 @@ FLOORS = [
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
     ["replay", "published", "footprint", "hops"],
-    ["report", "doctor", "thp_test", "areas_cli"],
+    ["report", "arrow", "doctor", "thp_test", "areas_cli"],
     ["cli", "cli_memory", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]

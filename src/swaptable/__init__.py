@@ -27,11 +27,11 @@ from swaptable.errors import (
 )
 
 if TYPE_CHECKING:
-    from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, pack, unpack
+    from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, TableEvents, pack, unpack
     from swaptable._moves import Defragmented
 else:
     _LATER = {
-        "_core": ("ALL", "BlockSpace", "DeviceList", "SlotEntry", "SwapTable", "pack", "unpack"),
+        "_core": ("ALL", "BlockSpace", "DeviceList", "SlotEntry", "SwapTable", "TableEvents", "pack", "unpack"),
         "_moves": ("Defragmented",),
     }
 
@@ -72,6 +72,7 @@ __all__ = [
     "SwapMemoryError",
     "SwapTable",
     "SwapValueError",
+    "TableEvents",
     "TraceError",
     "TransferError",
     "pack",

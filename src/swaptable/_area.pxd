@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 from swaptable._atomic cimport *
 from swaptable._cluster cimport *
 from swaptable._entry cimport *
+from swaptable._events cimport *
 from swaptable._pool cimport *
 from swaptable._space cimport *
 
@@ -91,6 +92,8 @@ cdef struct area_t:
     uint16_t *fronts        # the same for slots, where owners are kept
     reclaim_t reclaim       # or NULL
     void *reclaim_arg
+    void *events            # the ring of a listener, or NULL: `_events.pxd`
+    events_t *rings         # those of all listeners, that one too; they live as long as the area
     # of the list of devices that the area is in, if any; under devices_lock
     uint8_t devices_lock
     int kind
@@ -564,6 +567,7 @@ cdef inline void area_drop(area_t *t) noexcept nogil:
     free(t.units)
     free(t.fronts)
     free(t.discard_runs)
+    events_drop(t.rings)
     free(t.cpu)
     free(t)
 

@@ -106,8 +106,8 @@ cdef inline void image_cluster(area_t *t, uint32_t i, uint8_t parts, uint8_t *at
 
 cdef inline uint32_t image_list(area_t *t, int k, uint32_t *out) noexcept nogil:
     """The clusters of the *k*-th list, head first, into *out* unless NULL. Return: how many."""
-    cdef list_t *l = &t.free_list + k
-    cdef uint32_t i = l.head, n = 0
+    cdef list_t *lst = &t.free_list + k
+    cdef uint32_t i = lst.head, n = 0
     while i != NO_CLUSTER:
         if out != NULL:
             out[n] = i
@@ -270,7 +270,7 @@ cdef inline int restore_clusters(area_t *t, const image_t *c, int64_t n, const u
 
 cdef inline int restore_list(area_t *t, int k, const uint32_t *index, uint32_t n, uint8_t *seen) noexcept nogil:
     """Link the clusters of the *k*-th list. *seen*: bit 0 for those on a list, bit 1 for those with holes. Return: 0 or -EINVAL."""
-    cdef list_t *l = &t.free_list + k
+    cdef list_t *lst = &t.free_list + k
     cdef bint holes = k == IMAGE_LISTS - 1
     cdef uint32_t j, i
     for j in range(n):
@@ -279,18 +279,18 @@ cdef inline int restore_list(area_t *t, int k, const uint32_t *index, uint32_t n
             return -EINVAL
         seen[i] |= 1 << holes
         if not holes:
-            if list_of(t, t.clusters[i].list, t.clusters[i].order) != l:
+            if list_of(t, t.clusters[i].list, t.clusters[i].order) != lst:
                 return -EINVAL
-            list_add_tail(t, l, i)
+            list_add_tail(t, lst, i)
             continue
-        t.clusters[i].hole_prev = l.tail
+        t.clusters[i].hole_prev = lst.tail
         t.clusters[i].hole_next = NO_CLUSTER
-        if l.tail == NO_CLUSTER:
-            l.head = i
+        if lst.tail == NO_CLUSTER:
+            lst.head = i
         else:
-            t.clusters[l.tail].hole_next = i
-        l.tail = i
-        l.nr += 1
+            t.clusters[lst.tail].hole_next = i
+        lst.tail = i
+        lst.nr += 1
     return 0
 
 
@@ -320,7 +320,7 @@ cdef inline int restore_cursors(area_t *t, const int64_t *next) noexcept nogil:
     for i in range(t.cpus + 1):
         c = &t.cpu[i] if i < t.cpus else &t.global_cpu
         for o in range(ORDERS):
-            if next[o] != NO_CURSOR and (next[o] < 0 or <uint64_t>next[o] >= slots_end(t) or next[o] & ((1 << o) - 1)):
+            if next[o] != NO_CURSOR and (next[o] < 0 or <uint64_t>next[o] >= MAX_SLOTS or next[o] & ((1 << o) - 1)):
                 return -EINVAL
             c.next[o] = next[o]
         next += ORDERS

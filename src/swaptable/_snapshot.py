@@ -4,8 +4,8 @@
 """Snapshots of tables.
 
 A file is little-endian: 8 bytes of magic, u32 version, u32 number of sections; for each section its name (8 bytes, with
-zeros behind it), u64 bytes, and the bytes; 16 bytes of BLAKE2b over all of that. The first byte of the magic is no ASCII
-and the last four are line ends, so that a file that went through a transfer as text is told from one that is damaged.
+zeros behind it), u64 bytes, and the bytes; 16 bytes of BLAKE2b over all of that. The first byte of the magic is no
+ASCII and the last four are line ends, so that a file that went through a transfer as text is told from damage.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _SLOTS, _PAST, _CPUS = 1 << 32, 1 << 23, 8192
 # Of the numbers: name, least, most.
 _NUMBERS = (
     ("blocks", 1, _SLOTS - 1), ("slots", 1, _SLOTS), ("clusters", 1, 1 << 23), ("usable", 1, _SLOTS),
-    ("fresh", 0, 1 << 23), ("past_fresh", 0, _PAST), ("past_limit", 0, _PAST), ("past_peak", 0, _PAST), ("cpus", 1, _CPUS), ("flags", 0, 31),
+    ("fresh", 0, 1 << 23), ("past_fresh", 0, _PAST), ("past_limit", 0, _PAST), ("past_peak", 0, _PAST),
+    ("cpus", 1, _CPUS), ("flags", 0, 31),
 )  # fmt: skip
 
 
