@@ -7,33 +7,76 @@ from libc.string cimport memcpy
 
 from swaptable._atomic cimport *
 
+cdef extern from *:
+    """
+    #ifndef SWAPTABLE_EVENTS
+    #define SWAPTABLE_EVENTS
+    typedef struct {            /* 32 bytes */
+        uint64_t sequence;      /* of all events; a gap where some were dropped */
+        int64_t slot;
+        uint32_t nr, old, now;
+        uint16_t memcg;
+        uint8_t kind, order;
+    } event_t;
+    typedef struct events_t events_t;
+    struct events_t {
+        uint8_t lock;           /* the last in the order of locks: nothing is taken under it */
+        uint8_t pad[63];
+        uint64_t put, got;
+        uint64_t dropped;       /* since the ring was made */
+        uint64_t sequence;
+        uint64_t size;          /* a power of two */
+        events_t *older;        /* rings of earlier listeners: a kernel may be about to write to one */
+        event_t *ring;
+    };
+    static inline void event_put_locked(events_t *e, int kind, int order, int64_t slot, uint32_t nr, unsigned memcg, uint32_t old, uint32_t now) {
+        if (e->put - e->got == e->size) e->dropped++;
+        else {
+            event_t *at = &e->ring[e->put++ & (e->size - 1)];
+            at->sequence = e->sequence; at->slot = slot; at->nr = nr; at->old = old; at->now = now;
+            at->memcg = (uint16_t)memcg; at->kind = (uint8_t)kind; at->order = (uint8_t)order;
+        }
+        e->sequence++;
+    }
+    /* Out of line and of the way: who does not listen pays for a load and a branch. */
+    static __attribute__((noinline, cold, unused))
+    void event_put(void *ring, int kind, int order, int64_t slot, uint32_t nr, unsigned memcg, uint32_t old, uint32_t now) {
+        events_t *e = (events_t *)ring;
+        spin_lock(&e->lock);
+        event_put_locked(e, kind, order, slot, nr, memcg, old, now);
+        spin_unlock(&e->lock);
+    }
+    static __attribute__((noinline, cold, unused))
+    void events_alloc(void *ring, int order, const int64_t *slots, int64_t n, unsigned memcg) {
+        events_t *e = (events_t *)ring;
+        spin_lock(&e->lock);
+        for (int64_t k = 0; k < n; k++) event_put_locked(e, 0, order, slots[k], 1u << order, memcg, 0, 0);
+        spin_unlock(&e->lock);
+    }
+    #endif
+    """
+    ctypedef struct event_t:
+        uint64_t sequence
+        int64_t slot
+        uint32_t nr, old, now
+        uint16_t memcg
+        uint8_t kind, order
+    ctypedef struct events_t:
+        uint8_t lock
+        uint64_t put, got, dropped, sequence, size
+        events_t *older
+        event_t *ring
+    # Note one event; it is counted as dropped when the ring is full. Context: any lock but a ring's.
+    void event_put(void *ring, int kind, int order, int64_t slot, uint32_t nr, unsigned int memcg, uint32_t old, uint32_t now) noexcept nogil
+    # Note runs that were given out.
+    void events_alloc(void *ring, int order, const int64_t *slots, int64_t n, unsigned int memcg) noexcept nogil
+
 cdef enum:
     EVENT_ALLOC = 0
     EVENT_FREE = 1
     EVENT_MOVE = 2
     EVENT_FALLBACK = 3
     EVENTS_AT_ONCE = 1024   # copied out under the lock
-
-cdef struct event_t:        # 32 bytes
-    uint64_t sequence       # of all events; a gap where some were dropped
-    int64_t slot
-    uint32_t nr
-    uint32_t old
-    uint32_t now
-    uint16_t memcg
-    uint8_t kind
-    uint8_t order
-
-cdef struct events_t:
-    uint8_t lock            # the last in the order of locks: nothing is taken under it
-    uint8_t pad[63]
-    uint64_t put
-    uint64_t got
-    uint64_t dropped        # since the ring was made
-    uint64_t sequence
-    uint64_t size           # a power of two
-    events_t *older         # rings of earlier listeners: a kernel may be about to write to one
-    event_t *ring
 
 
 cdef inline events_t *events_new(uint64_t size) noexcept nogil:
@@ -57,36 +100,6 @@ cdef inline void events_drop(events_t *e) noexcept nogil:
         free(e.ring)
         free(e)
         e = older
-
-
-cdef inline void event_put_locked(events_t *e, int kind, int order, int64_t slot, uint32_t nr, unsigned int memcg, uint32_t old, uint32_t now) noexcept nogil:
-    cdef event_t *at
-    if e.put - e.got == e.size:
-        e.dropped += 1
-    else:
-        at = &e.ring[e.put & (e.size - 1)]
-        at.sequence, at.slot, at.nr, at.old, at.now = e.sequence, slot, nr, old, now
-        at.memcg, at.kind, at.order = <uint16_t>memcg, <uint8_t>kind, <uint8_t>order
-        e.put += 1
-    e.sequence += 1
-
-
-cdef inline void event_put(void *ring, int kind, int order, int64_t slot, uint32_t nr, unsigned int memcg, uint32_t old, uint32_t now) noexcept nogil:
-    """Note one event; it is counted as dropped when the ring is full. Context: any lock but a ring's."""
-    cdef events_t *e = <events_t *>ring
-    spin_lock(&e.lock)
-    event_put_locked(e, kind, order, slot, nr, memcg, old, now)
-    spin_unlock(&e.lock)
-
-
-cdef inline void events_alloc(void *ring, int order, const int64_t *slots, int64_t n, unsigned int memcg) noexcept nogil:
-    """Note runs that were given out."""
-    cdef events_t *e = <events_t *>ring
-    cdef int64_t k
-    spin_lock(&e.lock)
-    for k in range(n):
-        event_put_locked(e, EVENT_ALLOC, order, slots[k], 1u << order, memcg, 0, 0)
-    spin_unlock(&e.lock)
 
 
 cdef inline uint64_t events_pending(events_t *e, uint64_t *dropped) noexcept nogil:

@@ -233,7 +233,8 @@ def _furnish(space: Any, tiers: dict[str, int], zswap: Any, limit: int | None, f
     folder.mkdir()
     priorities = dict(zip(tiers, range(10 * len(tiers), 0, -10), strict=True))
     if tiers:
-        space.tiers.write(", ".join(f"+{name}:{priority}" for name, priority in priorities.items()))
+        starts = dict(priorities) | {list(tiers)[-1]: -1}  # the lowest has all that is below the others
+        space.tiers.write(", ".join(f"+{name}:{start}" for name, start in starts.items()))
     if zswap is not None:
         space.add_zswap(zswap, limit=limit)
     for name, size in tiers.items():
