@@ -2,6 +2,7 @@
 # Imports the package, numpy and pytest.
 # Used by pytest.
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -233,6 +234,30 @@ def test_threads_lose_nothing():
     given, gone = (int(some["nr"][some["kind"] == kind].sum()) for kind in (Kind.ALLOC, Kind.FREE))
     assert (given, given - gone) == (48_000, table.usage()["used"])
     events.close()
+    table.check()
+
+
+def test_listeners_come_and_go_beside_threads_that_allocate():
+    table, stop, seen = SwapTable(slots=1 << 14, cpus=2), threading.Event(), 0
+
+    def work(cpu):
+        while not stop.is_set():
+            slots = table.alloc_many(300, cpu=cpu)
+            table.free_many(slots[::-1])
+            table.free_many(table.alloc_many(20, order=2, cpu=cpu), nr=4)
+
+    threads = [threading.Thread(target=work, args=(cpu,)) for cpu in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        with table.events(capacity=64) as events:
+            while not events.pending:
+                time.sleep(0)
+            seen += len(events.drain())
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert seen >= 100
     table.check()
 
 

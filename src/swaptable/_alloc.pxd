@@ -327,7 +327,7 @@ cdef inline bint alloc_step(area_t *t, cpu_t *c, request_t *r, bint cursor, swap
     st.words += (r.done - begin) << r.order
     used_add(t, (r.done - begin) << r.order, r.out[begin])
     if load_ptr(&t.events) != NULL:
-        events_alloc(t.events, r.order, r.out + begin, r.done - begin, swp_tb_memcg(r.word))
+        events_alloc(&t.events, r.order, r.out + begin, r.done - begin, swp_tb_memcg(r.word))
     return True
 
 
@@ -346,7 +346,7 @@ cdef inline bint once_more(request_t *r) noexcept nogil:
 cdef inline int refused(area_t *t, request_t *r) noexcept nogil:
     """There is no run of that order. Context: no locks. Return: -ENOSPC."""
     if load_ptr(&t.events) != NULL:
-        event_put(t.events, EVENT_FALLBACK, r.order, -1, <uint32_t>(r.n - r.done), swp_tb_memcg(r.word), 0, 0)
+        event_put(&t.events, EVENT_FALLBACK, r.order, -1, <uint32_t>(r.n - r.done), swp_tb_memcg(r.word), 0, 0)
     return -ENOSPC
 
 

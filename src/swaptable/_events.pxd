@@ -38,17 +38,20 @@ cdef extern from *:
         }
         e->sequence++;
     }
-    /* Out of line and of the way: who does not listen pays for a load and a branch. */
+    /* Out of line and of the way: who does not listen pays for a load and a branch. *ring* is where an area names its
+       ring; the listener may have left since the caller looked. */
     static __attribute__((noinline, cold, unused))
     void event_put(void *ring, int kind, int order, int64_t slot, uint32_t nr, unsigned memcg, uint32_t old, uint32_t now) {
-        events_t *e = (events_t *)ring;
+        events_t *e = (events_t *)load_ptr(ring);
+        if (!e) return;
         spin_lock(&e->lock);
         event_put_locked(e, kind, order, slot, nr, memcg, old, now);
         spin_unlock(&e->lock);
     }
     static __attribute__((noinline, cold, unused))
     void events_alloc(void *ring, int order, const int64_t *slots, int64_t n, unsigned memcg) {
-        events_t *e = (events_t *)ring;
+        events_t *e = (events_t *)load_ptr(ring);
+        if (!e) return;
         spin_lock(&e->lock);
         for (int64_t k = 0; k < n; k++) event_put_locked(e, 0, order, slots[k], 1u << order, memcg, 0, 0);
         spin_unlock(&e->lock);
@@ -66,7 +69,7 @@ cdef extern from *:
         uint64_t put, got, dropped, sequence, size
         events_t *older
         event_t *ring
-    # Note one event; it is counted as dropped when the ring is full. Context: any lock but a ring's.
+    # Note one event in the ring that is named at *ring*; it is counted as dropped when that is full. Context: any lock but a ring's.
     void event_put(void *ring, int kind, int order, int64_t slot, uint32_t nr, unsigned int memcg, uint32_t old, uint32_t now) noexcept nogil
     # Note runs that were given out.
     void events_alloc(void *ring, int order, const int64_t *slots, int64_t n, unsigned int memcg) noexcept nogil

@@ -261,7 +261,7 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
     r.done += 1
     r.retried = False
     if load_ptr(&t.events) != NULL:
-        events_alloc(t.events, r.order, &slot, 1, swp_tb_memcg(word))
+        events_alloc(&t.events, r.order, &slot, 1, swp_tb_memcg(word))
     st.past += 1
     st.blocks += nr
     st.extents += extents_of(locs, nr)
@@ -382,7 +382,7 @@ cdef inline int area_move(area_t *t, int64_t slot, uint64_t pin, uint32_t old, u
         return err
     sums_add(t, &y.sums, <uint32_t>(slot >> CLUSTER_SHIFT))
     if load_ptr(&t.events) != NULL:
-        event_put(t.events, EVENT_MOVE, 0, slot, 1, 0, old, new)
+        event_put(&t.events, EVENT_MOVE, 0, slot, 1, 0, old, new)
     if old:
         set_owner(t, -1, old, st)
         to = block_of(t, old, &block)

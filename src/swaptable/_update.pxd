@@ -112,7 +112,7 @@ cdef inline void slot_clear(area_t *t, uint32_t i, uint64_t *words, unsigned int
 cdef inline void slot_leave(area_t *t, uint32_t i, uint64_t *words, unsigned int off, tally_t *y) noexcept nogil:
     """`slot_clear`, told to a listener. Context: cluster lock."""
     if load_ptr(&t.events) != NULL:
-        event_put(t.events, EVENT_FREE, 0, (<int64_t>i << CLUSTER_SHIFT) + off, 1, swp_tb_memcg(words[off]), 0, 0)
+        event_put(&t.events, EVENT_FREE, 0, (<int64_t>i << CLUSTER_SHIFT) + off, 1, swp_tb_memcg(words[off]), 0, 0)
     slot_clear(t, i, words, off, y)
 
 
@@ -122,7 +122,7 @@ cdef inline void free_run(area_t *t, uint32_t i, uint64_t *words, unsigned int o
     cdef unsigned int end = off + nr
     cdef uint64_t bits
     if load_ptr(&t.events) != NULL:
-        event_put(t.events, EVENT_FREE, 0, (<int64_t>i << CLUSTER_SHIFT) + off, nr, swp_tb_memcg(words[off]), 0, 0)
+        event_put(&t.events, EVENT_FREE, 0, (<int64_t>i << CLUSTER_SHIFT) + off, nr, swp_tb_memcg(words[off]), 0, 0)
     while off < end:
         if off & 7 or end - off < 8 or ci.nr_extend or not is_plain(ci):
             slot_clear(t, i, words, off, y)
@@ -452,7 +452,7 @@ cdef inline bint step_locked(area_t *t, int64_t slot, int op, uint64_t arg, uint
         if not is_plain(ci):
             return False
         if load_ptr(&t.events) != NULL:
-            event_put(t.events, EVENT_FREE, 0, slot, 1, swp_tb_memcg(words[off]), 0, 0)
+            event_put(&t.events, EVENT_FREE, 0, slot, 1, swp_tb_memcg(words[off]), 0, 0)
         store_relaxed(words + off, 0)
         slot_freed(ci, words, off)
         ci.count -= 1
