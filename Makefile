@@ -10,7 +10,7 @@ STRESS_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long lint stubs bench traces sanitize $(SANITIZERS:%=sanitize-%) break-epoch dev clean distclean
+.PHONY: help demo test test-long lint stubs docs bench traces sanitize $(SANITIZERS:%=sanitize-%) break-epoch dev clean distclean
 
 TAG := $(shell $(PYTHON) -c 'import sys; print(sys.implementation.cache_tag)')
 BIN := $(VENV)/bin
@@ -74,6 +74,9 @@ lint: $(VENV)/.with-lint ## ruff and cython-lint
 stubs: $(VENV)/.with-lint $(VENV)/.with-test ## hold the .pyi files to the compiled modules
 	$(BIN)/python -m mypy.stubtest swaptable --allowlist tests/stubtest_allowlist.txt --mypy-config-file tests/stubtest.ini
 	$(BIN)/python -m mypy --strict tests/typing_sample.py examples/tiering_simpy.py
+
+docs: $(VENV)/.with-docs ## the documentation, into build/docs; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 bench: $(VENV)/.with-bench ## run the benchmarks on this tree; ASV="-b alloc" picks some
 	$(BIN)/asv machine --yes

@@ -15,10 +15,10 @@ CHECKOUT = Path(__file__).parent.parent / "src" / "swaptable"
 
 # Lowest first. A name stands for a module, or for a package with all that is in it.
 FLOORS = [
-    ["errors", "_atomic", "_entry", "_words"],
+    ["errors", "_atomic", "_entry", "_words", "_events", "events"],
     [
-        "_moves", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past", "_alloc", "_lookup",
-        "_resize", "_check", "_devices", "_core", "_capi",
+        "_moves", "_snapshot", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past",
+        "_alloc", "_lookup", "_resize", "_check", "_image", "_devices", "_core", "_capi",
     ],
     ["backends"],
     ["_swapheader", "_tierbatch", "_memcgfiles", "_memcgcharge"],
@@ -33,7 +33,7 @@ FLOORS = [
     ["contents", "swaprun", "replay", "_tierplan", "published", "footprint", "hops"],
     ["cells", "comparison", "doctor", "thp_test", "areas_cli", "threads"],
     ["occupancy", "provenance", "_sweepgrid", "_sweepjournal", "_sweeptable", "_sweepwork", "sweep"],
-    ["report"],
+    ["report", "arrow"],
     ["run_cli", "cli", "cli_compare", "cli_memory", "cli_sweep", "pytest_plugin", "testing", "__init__"],
     ["__main__"],
 ]

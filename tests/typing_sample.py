@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 import swaptable
 from swaptable import SlotEntry, SwapFullError, SwapTable
+from swaptable.arrow import Columns
 from swaptable.backends import Backend, Written
 from swaptable.backends.file import FileBackend
 from swaptable.backends.ghost import GhostBackend
@@ -38,6 +39,17 @@ def one(table: SwapTable) -> int:
     assert_type(table.memory()["total"], int)
     assert_type(swaptable.get_include(), str)
     return table[slot] + swaptable.pack("shadow", count=1) + swaptable.unpack(1).count
+
+
+def listen(table: SwapTable, path: str) -> Columns:
+    with table.events(capacity=1 << 10) as events:
+        table.alloc()
+        columns = Columns.of(events.drain())
+        assert_type(events.dropped, int)
+    table.save(path)
+    assert_type(SwapTable.load(path), SwapTable)
+    assert_type(table.view(0), NDArray[np.uint64])
+    return columns
 
 
 def every_backend(path: str) -> list[Backend]:

@@ -1,12 +1,11 @@
 # The public names.
-# Imports every floor it exports.
+# Imports errors; the rest when it is first asked for, so that what pytest loads by an entry point costs no numpy.
 # Used by everybody.
 """swaptable: the Linux swap subsystem's data structures as a library at kernel speed."""
 
-from swaptable._capi import _C_API as _C_API
-from swaptable._capi import get_include
-from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, pack, unpack
-from swaptable._moves import Defragmented
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
 from swaptable.errors import (
     CheckError,
     CountOverflowError,
@@ -17,6 +16,7 @@ from swaptable.errors import (
     SlotBusyError,
     SlotCachedError,
     SlotNotInUseError,
+    SnapshotError,
     StaleLocationError,
     SwapError,
     SwapFullError,
@@ -25,6 +25,31 @@ from swaptable.errors import (
     TraceError,
     TransferError,
 )
+
+if TYPE_CHECKING:
+    from swaptable._capi import _C_API as _C_API
+    from swaptable._capi import get_include
+    from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, TableEvents, pack, unpack
+    from swaptable._moves import Defragmented
+else:
+    _LATER = {
+        "_capi": ("_C_API", "get_include"),
+        "_core": ("ALL", "BlockSpace", "DeviceList", "SlotEntry", "SwapTable", "TableEvents", "pack", "unpack"),
+        "_moves": ("Defragmented",),
+    }
+
+    def __getattr__(name):
+        for module, names in _LATER.items():
+            if name == module:
+                return _import_module(f"swaptable.{module}")
+            if name in names:
+                value = globals()[name] = getattr(_import_module(f"swaptable.{module}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0"
 
@@ -43,12 +68,14 @@ __all__ = [
     "SlotCachedError",
     "SlotEntry",
     "SlotNotInUseError",
+    "SnapshotError",
     "StaleLocationError",
     "SwapError",
     "SwapFullError",
     "SwapMemoryError",
     "SwapTable",
     "SwapValueError",
+    "TableEvents",
     "TraceError",
     "TransferError",
     "get_include",

@@ -9,6 +9,7 @@ from swaptable._atomic cimport *
 from swaptable._blocks cimport *
 from swaptable._cluster cimport *
 from swaptable._entry cimport *
+from swaptable._events cimport *
 from swaptable._past cimport *
 from swaptable._pool cimport *
 from swaptable._update cimport *
@@ -337,6 +338,8 @@ cdef inline bint alloc_step(area_t *t, cpu_t *c, request_t *r, bint cursor, swap
     r.retried = False
     st.words += (r.done - begin) << r.order
     used_add(t, (r.done - begin) << r.order, r.out[begin])
+    if load_ptr(&t.events) != NULL:
+        events_alloc(&t.events, r.order, r.out + begin, r.done - begin, swp_tb_memcg(r.word))
     return True
 
 
@@ -352,6 +355,13 @@ cdef inline bint once_more(request_t *r) noexcept nogil:
     return again
 
 
+cdef inline int refused(area_t *t, request_t *r) noexcept nogil:
+    """There is no run of that order. Context: no locks. Return: -ENOSPC."""
+    if load_ptr(&t.events) != NULL:
+        event_put(&t.events, EVENT_FALLBACK, r.order, -1, <uint32_t>(r.n - r.done), swp_tb_memcg(r.word), 0, 0)
+    return -ENOSPC
+
+
 cdef inline int alloc_runs(area_t *t, int cpu, request_t *r, swap_stat_t *st) noexcept nogil:
     """Serve *r*, all of it or until the device has no room at its order.
 
@@ -359,11 +369,13 @@ cdef inline int alloc_runs(area_t *t, int cpu, request_t *r, swap_stat_t *st) no
     """
     cdef cpu_t *c = &t.global_cpu if t.rotational else &t.cpu[cpu]
     if r.order and not t.block and not r.contiguous:
-        return -ENOSPC
+        return refused(t, r)
     request_begin(r, &c.lock)
     st.lock_waits += spin_lock(&c.lock)
     while r.done < r.n and (alloc_step(t, c, r, True, st) or once_more(r) or (r.contiguous and alloc_past(t, r, st))):
         pass
     unpin(r)
     spin_unlock(&c.lock)
-    return 0 if r.done == r.n else -ENOSPC
+    if r.done < r.n:
+        return refused(t, r)
+    return 0

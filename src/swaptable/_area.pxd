@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 from swaptable._atomic cimport *
 from swaptable._cluster cimport *
 from swaptable._entry cimport *
+from swaptable._events cimport *
 from swaptable._pool cimport *
 from swaptable._space cimport *
 
@@ -91,13 +92,15 @@ cdef struct area_t:
     uint16_t *fronts        # the same for slots, where owners are kept
     reclaim_t reclaim       # or NULL
     void *reclaim_arg
+    void *events            # the ring of a listener, or NULL; changes at any time
+    events_t *rings         # those of all listeners, that one too; they live as long as the area
     # of the list of devices that the area is in, if any; under devices_lock
     uint8_t devices_lock
     int kind
     void *devices
     fullness_t fullness
     half_used_t half_used
-    uint8_t pad0[64]
+    uint8_t pad0[48]        # what follows keeps its cache lines: a shift of 16 bytes cost frees in order 15 %
     # under list_lock
     uint8_t list_lock
     uint32_t fresh          # clusters from here on were never used: the head of the free list
@@ -564,6 +567,7 @@ cdef inline void area_drop(area_t *t) noexcept nogil:
     free(t.units)
     free(t.fronts)
     free(t.discard_runs)
+    events_drop(t.rings)
     free(t.cpu)
     free(t)
 

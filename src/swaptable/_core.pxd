@@ -18,6 +18,7 @@ cdef class SwapTable:
     cdef readonly object space  # the BlockSpace that the table was put into, or None
     cdef object bad             # bad slots, ascending
     cdef bint moving            # a resize or a defragmentation is under way
+    cdef object listener        # a TableEvents, or None
 
 cdef int table_alloc(table_t *t, int order, int cpu, uint64_t pfn, unsigned int memcg, int64_t *slot, swap_stat_t *st) noexcept nogil
 # the same; where the kernel's search fails, past the end, at blocks wherever they are free

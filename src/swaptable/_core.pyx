@@ -18,6 +18,8 @@ from swaptable._check cimport *
 from swaptable._cluster cimport *
 from swaptable._devices cimport *
 from swaptable._entry cimport *
+from swaptable._events cimport *
+from swaptable._image cimport *
 from swaptable._lookup cimport *
 from swaptable._packed cimport *
 from swaptable._past cimport *
@@ -32,7 +34,9 @@ from operator import index
 import numpy as np
 
 from swaptable import _moves as moves
-from swaptable.errors import CheckError, raise_errno
+from swaptable import _snapshot as snapshot
+from swaptable import events as event_types
+from swaptable.errors import CheckError, SnapshotError, raise_errno
 
 cdef extern from *:
     """
@@ -185,6 +189,7 @@ _OPS = ("free", "dup", "put", "cache_add", "cache_del", "writeout", "zero_set", 
 
 cdef class BlockSpace      # below; helpers come first
 cdef class SwapTable
+cdef class TableEvents
 
 
 cdef inline area_t *area(SwapTable self) noexcept nogil:
@@ -474,6 +479,8 @@ cdef int _update(SwapTable self, int op, slot, nr, uint64_t arg, uint64_t *old) 
     cdef int64_t first = integer(slot, "slot")
     cdef int n = small(nr, "nr", 1, CLUSTER_SLOTS)
     cdef int err = update_one(area(self), op, first, n, arg, old, &self.stat)
+    if load_ptr(&area(self).events) != NULL:
+        _deliver(self)
     if err:
         _refuse(self, err, op, first, n, None)
     return n
@@ -524,6 +531,8 @@ cdef int _update_slots(SwapTable self, int op, const int64_t *s, Py_ssize_t n, i
     with nogil:
         err = update(area(self), s, n, &done, &u, &st)
     add_stat(&self.stat, &st)
+    if load_ptr(&area(self).events) != NULL:
+        _deliver(self)
     if err:
         if u.args != NULL and u.args[done] > u.most:
             raise_errno(EINVAL, f"{u.args[done]}: expected at most {u.most}", done)
@@ -668,6 +677,182 @@ cdef object _discard_many(SwapTable self, many, bint free_first, swap_stat_t *st
     return len(clusters)
 
 
+def _flags_of(SwapTable self):
+    cdef area_t *t = area(self)
+    return sum(bool(flag) << bit for bit, flag in enumerate((t.block, t.rotational, t.discard, t.grows, t.own_blocks)))
+
+
+def _image_of(SwapTable self):
+    """The whole state as arrays: see `_snapshot`."""
+    cdef area_t *t = area(self)
+    cdef uint64_t bytes = 0
+    cdef int64_t n
+    cdef int k, i
+    cdef image_t[::1] clusters
+    cdef uint8_t[::1] data
+    cdef uint32_t[::1] at
+    if self.space is not None:
+        raise_errno(EINVAL, f"{self!r}: a table that shares a space of blocks, or keeps owners, cannot be saved on its own")
+    n = image_measure(t, &bytes)
+    if n < 0 or load32(&t.searches) or load64(&t.discarding) or self.moving:
+        raise_errno(EBUSY, f"{self!r}: another thread is changing it")
+    self.check()
+    names = np.empty(n + 1, snapshot.CLUSTER)       # one more, so that there is a first
+    held = np.empty(bytes + 1, np.uint8)
+    clusters, data = names, held
+    image_write(t, &clusters[0], &data[0])
+    lengths = np.array([image_list(t, k, NULL) for k in range(IMAGE_LISTS)], np.uint32)
+    listed = np.empty(int(lengths.sum()) + 1, np.uint32)
+    at = listed
+    n = 0
+    for k in range(IMAGE_LISTS):
+        n += image_list(t, k, &at[n])
+    numbers = [t.blocks, t.slots, t.nr_clusters, t.usable, t.fresh, t.past_fresh, t.past_limit, t.past_peak, t.cpus, _flags_of(self)]
+    cursors = [[t.cpu[i].next[k] for k in range(ORDERS)] for i in range(t.cpus)] + [[t.global_cpu.next[k] for k in range(ORDERS)]]
+    runs = [t.discard_runs[k] for k in range(2 * t.nr_discard_runs)]
+    return {
+        "numbers": np.array(numbers, np.int64), "bad": np.asarray(self.bad, np.int64), "cursors": np.array(cursors, np.int64).reshape(-1),
+        "runs": np.array(runs, np.uint32), "lengths": lengths, "lists": listed[:-1], "clusters": names[:-1], "data": held[:-1],
+    }
+
+
+cdef int _restore_numbers(SwapTable self, int64_t[::1] n) except -1:
+    """What is constant or no cluster's own. Bounds were looked at."""
+    cdef area_t *t = area(self)
+    t.blocks, t.slots, t.nr_clusters, t.usable = n[0], n[1], <uint32_t>n[2], n[3]
+    t.fresh, t.past_fresh, t.past_limit, t.past_peak = <uint32_t>n[4], <uint32_t>n[5], <uint32_t>n[6], <uint32_t>n[7]
+    t.block, t.rotational, t.discard, t.grows, t.own_blocks = n[9] & 1, n[9] >> 1 & 1, n[9] >> 2 & 1, n[9] >> 3 & 1, n[9] >> 4 & 1
+    return 0
+
+
+def _restored(cls, dict image):
+    """A table from the arrays of an image; SnapshotError when they contradict each other."""
+    cdef SwapTable self
+    cdef area_t *t
+    cdef int64_t[::1] cursors = image["cursors"]
+    cdef uint32_t[::1] runs = image["runs"], lengths = image["lengths"], lists = image["lists"]
+    cdef const image_t[::1] clusters = image["clusters"]
+    cdef uint8_t[::1] data = image["data"]
+    cdef int64_t n = clusters.shape[0] - 1, total = lists.shape[0] - 1
+    cdef int err
+    numbers = image["numbers"]
+    size = min(int(numbers[2]), MAX_SLOTS // CLUSTER_SLOTS) * CLUSTER_SLOTS
+    self = cls.__new__(cls, slots=size, cpus=int(numbers[8]), header=False)
+    t = area(self)
+    _restore_numbers(self, numbers)
+    self.bad = image["bad"]
+    with nogil:
+        err = restore_clusters(t, &clusters[0], n, &data[0], data.shape[0] - 1)
+        err = err or restore_lists(t, &lists[0], total, &lengths[0])
+        err = err or restore_cursors(t, &cursors[0])
+        err = err or restore_runs(t, &runs[0], runs.shape[0] // 2)
+    if err == -ENOMEM:
+        raise_errno(ENOMEM, "no memory for the table of a snapshot")
+    if err:
+        raise SnapshotError("clusters, lists, cursors or runs of blocks that no table has")
+    try:
+        self.check()
+    except CheckError as failed:
+        raise SnapshotError(f"it contradicts itself: {failed}") from None
+    return self
+
+
+def _unpickle(cls, data):
+    return _restored(cls, snapshot.decode(data))
+
+
+cdef int _deliver(SwapTable self) except -1:
+    """Give the listener's callback a batch, if one is full."""
+    cdef TableEvents events = self.listener
+    if events is not None and events.callback is not None and not events.busy and events.pending >= events.batch:
+        events.deliver()
+    return 0
+
+
+cdef class TableEvents:
+    """What happens to the slots of a table, as structured arrays of `swaptable.events.DTYPE`; see `SwapTable.events`.
+
+    Attributes
+    ----------
+    table : SwapTable
+    callback : callable or None
+    batch : int
+    """
+
+    cdef events_t *e
+    cdef readonly SwapTable table
+    cdef readonly object callback
+    cdef readonly uint64_t batch
+    cdef bint busy
+    cdef uint64_t old_dropped
+
+    def __init__(self):
+        raise TypeError("a TableEvents is made by SwapTable.events()")
+
+    @property
+    def pending(self):
+        """Events that wait; 0 once closed."""
+        cdef uint64_t dropped
+        return events_pending(self.e, &dropped) if self.e != NULL else 0
+
+    @property
+    def dropped(self):
+        """Events that were lost, since nobody took those before them in time."""
+        cdef uint64_t dropped = self.old_dropped
+        if self.e != NULL:
+            events_pending(self.e, &dropped)
+        return dropped
+
+    def drain(self, limit=None):
+        """Take the events that wait, the oldest first; an array of `swaptable.events.DTYPE`, at most *limit* long."""
+        cdef uint64_t n = self.pending, most
+        cdef event_t[::1] out
+        if limit is not None:
+            most = _field("limit", limit, 1 << 32)
+            n = min(n, most)
+        array = np.empty(n, event_types.DTYPE)
+        if n and self.e != NULL:
+            out = array
+            with nogil:
+                n = events_take(self.e, &out[0], n)
+        return array[:n]
+
+    def deliver(self):
+        """Call the callback with all events that wait, whether they fill a batch or not."""
+        if self.callback is None:
+            raise_errno(EINVAL, "deliver: there is no callback; drain() returns the events")
+        self.busy = True
+        try:
+            some = self.drain()
+            if some.size:
+                self.callback(some)
+        finally:
+            self.busy = False
+
+    def close(self):
+        """Listen no longer. What waits is given to the callback, or lost; a second time does nothing."""
+        cdef SwapTable table = self.table
+        if self.e == NULL:
+            return
+        store_ptr_sc(&area(table).events, NULL)
+        try:
+            if self.callback is not None:
+                self.deliver()
+        finally:
+            self.old_dropped = self.dropped
+            self.e = NULL
+            table.listener = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __repr__(self):
+        return f"TableEvents({self.table!r}, pending={self.pending}, dropped={self.dropped})"
+
+
 cdef class SwapTable:
     """The swap table of one device: slots in clusters of 512, and their allocator.
 
@@ -782,7 +967,10 @@ cdef class SwapTable:
         _request(&r, order, pfn, memcg, contiguous)
         r.out, r.n = &slot, 1
         if alloc_runs(area(self), _cpu(cpu, area(self).cpus), &r, &self.stat):
+            _deliver(self)
             _full(self, r.order, contiguous)
+        if load_ptr(&area(self).events) != NULL:
+            _deliver(self)
         return slot
 
     def alloc_many(self, n, order=0, cpu=-1, pfns=None, memcg=0, contiguous=False):
@@ -823,6 +1011,8 @@ cdef class SwapTable:
         with nogil:
             alloc_runs(area(self), c, &r, &st)
         add_stat(&self.stat, &st)
+        if load_ptr(&area(self).events) != NULL:
+            _deliver(self)
         return array if r.done == want else array[:r.done].copy()
 
     def set_reclaim(self, callback):
@@ -1116,6 +1306,8 @@ cdef class SwapTable:
         cdef int64_t at = in_range_of(self, slot)
         cdef uint32_t old = _field("old_loc", old_loc, 0xffffffff), new = _field("new_loc", new_loc, 0xffffffff)
         cdef int err = area_move(area(self), at, ANY_PIN, old, new, &self.stat)
+        if load_ptr(&area(self).events) != NULL:
+            _deliver(self)
         if err:
             _unmoved(self, err, at, old, new, None)
 
@@ -1139,6 +1331,8 @@ cdef class SwapTable:
                         err = area_move(area(self), (<int64_t *>view.buf)[k], ANY_PIN, <uint32_t>olds[k], <uint32_t>news[k], &st)
                     k += err == 0
             add_stat(&self.stat, &st)
+            if load_ptr(&area(self).events) != NULL:
+                _deliver(self)
             if err:
                 _unmoved(self, err, (<int64_t *>view.buf)[k], olds[k], news[k], k)
         finally:
@@ -1684,6 +1878,140 @@ cdef class SwapTable:
             compact_range(t, 0, end, clock, age, error, &done, &st)
         add_stat(&self.stat, &st)
         return dict(done)
+
+    # -- listening
+
+    def events(self, callback=None, *, capacity=65536, batch=None):
+        """Listen to what happens to slots: given out, out of use, moved, refused.
+
+        Parameters
+        ----------
+        callback : callable(array), optional
+            Gets the events, `swaptable.events.DTYPE`, when *batch* of them wait at the end of a call of this table
+            from Python, by the thread that made it, without locks; it may call the table. What C clients do waits
+            until then, or until `TableEvents.deliver`. It raises into that call, which was done.
+        capacity : int
+            Events that can wait, 2 to 2**26, rounded up to a power of two; 32 bytes each. More are dropped, counted
+            by ``dropped``, and leave a gap in ``sequence``.
+        batch : int, optional
+            1 to *capacity*; by default 1024, or the capacity where that is less.
+
+        Returns
+        -------
+        TableEvents
+            Its ``drain()`` takes what waits, ``close()`` ends it; a context manager.
+
+        Raises
+        ------
+        SlotBusyError
+            Somebody listens already.
+
+        Notes
+        -----
+        Kernels write to a ring, without the GIL. While nobody listens that costs one branch where a batch, a run or
+        a single slot changes hands. A list of devices that finds no room on any tells no table.
+
+        >>> table = SwapTable(slots=2048)
+        >>> with table.events() as events:
+        ...     slot = table.alloc(2); table.free(slot, 4)
+        ...     [(int(e["kind"]), int(e["slot"]), int(e["nr"])) for e in events.drain()]
+        [(0, 512, 4), (1, 512, 4)]
+        """
+        cdef TableEvents events = TableEvents.__new__(TableEvents)
+        cdef uint64_t size = 2, room = _positive("capacity", capacity, 1 << 26)
+        if callback is not None and not callable(callback):
+            raise_errno(EINVAL, f"callback {callback!r}: expected a callable or None")
+        events.batch = min(room, <uint64_t>1024) if batch is None else _positive("batch", batch, room)
+        if self.listener is not None:
+            raise_errno(EBUSY, f"{self!r}: somebody listens already")
+        while size < room:
+            size *= 2
+        events.e = events_new(size)
+        if events.e == NULL:
+            raise_errno(ENOMEM, f"no memory for {size} events")
+        events.e.older = area(self).rings
+        area(self).rings = events.e
+        events.table, events.callback, self.listener = self, callback, events
+        store_ptr_sc(&area(self).events, events.e)
+        return events
+
+    def view(self, cluster):
+        """The 512 words of a cluster as they were at one moment, read-only: uint64, shape (512,).
+
+        Raises
+        ------
+        SwapValueError
+            No such cluster.
+
+        Notes
+        -----
+        A copy, made under the cluster's lock. A window on the table itself would either show another cluster's words
+        once this one is emptied, or keep readers' memory from being given back for as long as it lives.
+        """
+        cdef int64_t i = integer(cluster, "cluster"), first = i * CLUSTER_SLOTS
+        cdef uint64_t[::1] out
+        cdef unsigned int off
+        cdef cluster_t *ci
+        if not 0 <= i < ALL_CLUSTERS or not in_range(area(self), first):
+            raise_errno(EINVAL, f"cluster {i}: expected 0 to {(slots_end(area(self)) - 1) // CLUSTER_SLOTS}, or one past the end")
+        words = np.empty(CLUSTER_SLOTS, np.uint64)
+        out, ci = words, &area(self).clusters[i]
+        lock_cluster(ci, &self.stat)
+        for off in range(CLUSTER_SLOTS):
+            out[off] = area_word(area(self), first + off) if in_range(area(self), first + off) else SWP_TB_BAD
+        spin_unlock(&ci.lock)
+        words.flags.writeable = False
+        return words
+
+    # -- snapshots
+
+    def save(self, file):
+        """Write the whole state to a file, which `load` reads back.
+
+        Parameters
+        ----------
+        file : path or binary file object
+            A path is replaced in one step once all is on the disk, or left as it was; an object gets the bytes.
+
+        Raises
+        ------
+        SwapValueError
+            The table shares a `BlockSpace`, or keeps owners: its locations mean nothing without the other tables.
+        SlotBusyError
+            Another thread is changing the table. The other threads must be still, as for `check`.
+        CheckError
+            The table is damaged; nothing is written.
+
+        Notes
+        -----
+        Saved are words, counts, locations, blocks taken and held, packed clusters, bad slots, sizes and flags, the
+        order of all lists, all cursors and what waits for its discard: the table that is read back gives out the same
+        slots and blocks as this one would have. Not saved are `stats`, the callback of `set_reclaim`, the memory of
+        free tables that wait for use, and the list of devices that the table is in, with that list's cursors.
+        """
+        snapshot.write(file, snapshot.encode(_image_of(self)))
+
+    @classmethod
+    def load(cls, file):
+        """A table from what `save` wrote.
+
+        Parameters
+        ----------
+        file : path or binary file object
+
+        Raises
+        ------
+        SnapshotError
+            No snapshot, a damaged one, or one of a version that is not known; the message says which, and why.
+        """
+        data, name = snapshot.read(file)
+        try:
+            return _restored(cls, snapshot.decode(data))
+        except SnapshotError as error:
+            raise SnapshotError(f"{name}: {error}") from None
+
+    def __reduce__(self):
+        return _unpickle, (type(self), snapshot.encode(_image_of(self)))
 
     # -- the whole
 

@@ -11,6 +11,7 @@ from swaptable._atomic cimport *
 from swaptable._blocks cimport *
 from swaptable._cluster cimport *
 from swaptable._entry cimport *
+from swaptable._events cimport *
 from swaptable._packed cimport *
 from swaptable._pool cimport *
 from swaptable._space cimport *
@@ -262,6 +263,8 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
     r.out[r.done] = slot
     r.done += 1
     r.retried = False
+    if load_ptr(&t.events) != NULL:
+        events_alloc(&t.events, r.order, &slot, 1, swp_tb_memcg(word))
     st.past += 1
     st.blocks += nr
     st.extents += extents_of(locs, nr)
@@ -381,6 +384,8 @@ cdef inline int area_move(area_t *t, int64_t slot, uint64_t pin, uint32_t old, u
     if err or old == new:
         return err
     sums_add(t, &y.sums, <uint32_t>(slot >> CLUSTER_SHIFT))
+    if load_ptr(&t.events) != NULL:
+        event_put(&t.events, EVENT_MOVE, 0, slot, 1, 0, old, new)
     if old:
         set_owner(t, -1, old, st)
         to = block_of(t, old, &block)

@@ -10,6 +10,7 @@ from swaptable._atomic cimport *
 from swaptable._blocks cimport *
 from swaptable._cluster cimport *
 from swaptable._entry cimport *
+from swaptable._events cimport *
 from swaptable._packed cimport *
 from swaptable._pool cimport *
 
@@ -108,11 +109,20 @@ cdef inline void slot_clear(area_t *t, uint32_t i, uint64_t *words, unsigned int
         ci.count -= 1
 
 
+cdef inline void slot_leave(area_t *t, uint32_t i, uint64_t *words, unsigned int off, tally_t *y) noexcept nogil:
+    """`slot_clear`, told to a listener. Context: cluster lock."""
+    if load_ptr(&t.events) != NULL:
+        event_put(&t.events, EVENT_FREE, 0, (<int64_t>i << CLUSTER_SHIFT) + off, 1, swp_tb_memcg(words[off]), 0, 0)
+    slot_clear(t, i, words, off, y)
+
+
 cdef inline void free_run(area_t *t, uint32_t i, uint64_t *words, unsigned int off, unsigned int nr, tally_t *y) noexcept nogil:
     """Take a run of slots out of use, all of which have users or are cached. Context: cluster lock."""
     cdef cluster_t *ci = &t.clusters[i]
     cdef unsigned int end = off + nr
     cdef uint64_t bits
+    if load_ptr(&t.events) != NULL:
+        event_put(&t.events, EVENT_FREE, 0, (<int64_t>i << CLUSTER_SHIFT) + off, nr, swp_tb_memcg(words[off]), 0, 0)
     while off < end:
         if off & 7 or end - off < 8 or ci.nr_extend or not is_plain(ci):
             slot_clear(t, i, words, off, y)
@@ -229,7 +239,7 @@ cdef inline int apply_one(area_t *t, uint32_t i, uint64_t *words, unsigned int o
             set_count(t, ci, words, off, count_of(t, ci, word, off) + arg)
     elif op == OP_PUT:
         if count == arg and swp_tb_is_shadow(word) and count < COUNT_MAX:
-            slot_clear(t, i, words, off, y)
+            slot_leave(t, i, words, off, y)
             return 1
         if count < COUNT_MAX:
             store_relaxed(words + off, word - arg * COUNT_ONE)
@@ -239,11 +249,11 @@ cdef inline int apply_one(area_t *t, uint32_t i, uint64_t *words, unsigned int o
         store_relaxed(words + off, swp_tb_cached(word, arg))
     elif op == OP_CACHE_DEL or op == OP_UNPIN:
         if count == 0:
-            slot_clear(t, i, words, off, y)
+            slot_leave(t, i, words, off, y)
             return 1
         store_relaxed(words + off, swp_tb_uncached(word, arg))
     elif op == OP_RECLAIM:
-        slot_clear(t, i, words, off, y)
+        slot_leave(t, i, words, off, y)
         return 1
     else:
         apply_zero(t, i, words, off, op == OP_ZERO_SET, y)
@@ -254,7 +264,7 @@ cdef inline int put_extended(area_t *t, uint32_t i, uint64_t *words, unsigned in
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t count = extends_of(t, ci)[off] - users
     if count == 0 and swp_tb_is_shadow(words[off]):
-        slot_clear(t, i, words, off, y)
+        slot_leave(t, i, words, off, y)
         return 1
     set_count(t, ci, words, off, count)
     return 0
@@ -443,6 +453,8 @@ cdef inline bint step_locked(area_t *t, int64_t slot, int op, uint64_t arg, uint
             return False
         if old != NULL:
             old[0] = words[off]
+        if load_ptr(&t.events) != NULL:
+            event_put(&t.events, EVENT_FREE, 0, slot, 1, swp_tb_memcg(words[off]), 0, 0)
         store_relaxed(words + off, 0)
         slot_freed(ci, words, off)
         ci.count -= 1

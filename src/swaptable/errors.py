@@ -105,6 +105,10 @@ class TraceError(ValueError):
     """A trace that cannot be read; the message names the file, the place and what was expected."""
 
 
+class SnapshotError(ValueError):
+    """A file that is no snapshot of a table, is damaged, or of a version that is not known; the message says which."""
+
+
 class RecordError(RuntimeError):
     """A program could not be recorded; the message says what to install or what failed."""
 

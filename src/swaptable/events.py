@@ -1,0 +1,44 @@
+# The kinds of events of a table, and their dtype.
+# Imports numpy.
+# Used by the core and by listeners.
+"""What a listener of a table gets: structured arrays of `DTYPE`, from `SwapTable.events`.
+
+========== ======= =================================================================================================
+field      dtype   is
+========== ======= =================================================================================================
+sequence   u8      number of the event since the listener came; a gap is where events were dropped
+slot       i8      first slot; -1 of a fallback
+nr         u4      slots; of a fallback, runs that were asked for and not given
+old, new   u4      of a move: locations; else 0
+memcg      u2      who pays, of an allocation; of a free, the first slot's
+kind       u1      a `Kind`
+order      u1      of an allocation or a fallback; else 0
+========== ======= =================================================================================================
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+__all__ = ["DTYPE", "Kind"]
+
+
+class Kind(IntEnum):
+    """What happened."""
+
+    ALLOC = 0
+    """A run was given out, past the end too."""
+    FREE = 1
+    """Slots went out of use: freed, or given up by their last user."""
+    MOVE = 2
+    """A slot's location changed: its data was written back, promoted, or moved by a resize or a defragmentation."""
+    FALLBACK = 3
+    """The table had no run of that order: swpout_fallback of a large folio, a full device at order 0."""
+
+
+DTYPE = np.dtype(
+    [
+        ("sequence", "u8"), ("slot", "i8"), ("nr", "u4"), ("old", "u4"), ("new", "u4"), ("memcg", "u2"),
+        ("kind", "u1"), ("order", "u1"),
+    ]
+)  # fmt: skip
