@@ -79,7 +79,7 @@ cdef extern from *:
     #define SAME(st, name) \
         _Static_assert(offsetof(swaptable_stat, name) == offsetof(__typeof__(*(st)), name), "swaptable_stat." #name)
     #define SAME_STAT(st) ({ SAME(st, cluster_locks); SAME(st, visited); SAME(st, lock_waits); SAME(st, words); \
-        SAME(st, list_locks); SAME(st, past); SAME(st, blocks); SAME(st, extents); \
+        SAME(st, list_locks); SAME(st, past); SAME(st, blocks); SAME(st, extents); SAME(st, scanned); \
         _Static_assert(sizeof(*(st)) <= sizeof(swaptable_stat), "swaptable_stat"); (st); })
     """
     const int EUCLEAN
@@ -103,7 +103,7 @@ cdef extern from "swaptable.h":
         uint32_t reserved
 
     ctypedef struct swaptable_stat:
-        uint64_t cluster_locks, visited, lock_waits, words, list_locks, past, blocks, extents
+        uint64_t cluster_locks, visited, lock_waits, words, list_locks, past, blocks, extents, scanned
 
     ctypedef struct swaptable_api:
         uint32_t abi_version

@@ -80,7 +80,8 @@ typedef struct swaptable_stat {
     uint64_t past;          /* allocations past the end */
     uint64_t blocks;        /* blocks taken for them */
     uint64_t extents;       /* runs of blocks that follow one another, in them */
-    uint64_t reserved[8];   /* for counts to come: leave 128 bytes */
+    uint64_t scanned;       /* words and summaries of words that searches read */
+    uint64_t reserved[7];   /* for counts to come: leave 128 bytes */
 } swaptable_stat;
 
 /* Kinds of words. */
