@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from swaptable import _words as w
 from swaptable._audit import audit
 from swaptable._cache import Cache
-from swaptable._calls import Mapped, PageCalls, as_entries
+from swaptable._calls import Mapped, PageCalls
 from swaptable._charges import Charges
 from swaptable._device import Device
 from swaptable._frames import Frames
@@ -40,6 +40,7 @@ from swaptable._store import Store
 from swaptable._swapin import SwapIn
 from swaptable._swapout import SwapOut, SwappedOut
 from swaptable._tally import Report, tally
+from swaptable._users import as_entries
 from swaptable.devices import Devices, Swapon
 from swaptable.errors import SwapValueError
 from swaptable.memcg import MemcgTree
