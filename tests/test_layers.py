@@ -27,7 +27,7 @@ FLOORS = [
     ["_frames", "_charges", "_store", "_cache"],
     ["_hand", "writeback"],
     ["swapoff"],
-    ["_swapout", "_swapin", "readahead", "_users", "_calls", "_audit", "_tally", "space"],
+    ["_swapout", "_swapin", "readahead", "_users", "_calls", "_devicecalls", "_audit", "_tally", "space"],
     ["designs"],
     ["trace", "_workload", "_replay", "_churn", "_spaces"],
     ["contents", "_runtiers", "swaprun", "replay", "_tierplan", "published", "footprint", "hops"],
