@@ -96,7 +96,7 @@ PRELOAD_thread := libtsan.so
 PRELOAD_address := libasan.so
 PRELOAD_undefined := libubsan.so
 # CPython leaks by itself; ours are counted by check(). A report must not be lost in a test that passes.
-RUN_ENV := SWAPTABLE_STRESS_SECONDS=$(STRESS_SECONDS) TSAN_OPTIONS=exitcode=66 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OPENBLAS_NUM_THREADS=1
+RUN_ENV := SWAPTABLE_STRESS_SECONDS=$(STRESS_SECONDS) TSAN_OPTIONS=exitcode=66:suppressions=$(CURDIR)/tests/tsan.supp ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OPENBLAS_NUM_THREADS=1
 
 # Flags that are no user's: an environment of its own for each, since objects do not know what they were compiled with.
 build/special-%/.installed: $(SOURCES)

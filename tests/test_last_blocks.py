@@ -55,3 +55,27 @@ def test_the_last_blocks(orders):
         free = np.union1d(free, rng.choice(slots, n - free.size, replace=False))
         assert compete(table, orders, rng.permutation(free)) < 1 << min(orders)
     table.check()
+
+
+def test_a_particular_block_while_its_neighbours_come_and_go():
+    """A cluster's bitmap goes with its last block: who takes another one meanwhile gets it all the same."""
+    table = SwapTable(slots=1024, header=False)
+    end, refused = time.monotonic() + SECONDS, []
+
+    def work(number):
+        block = np.array([number])
+        loc = table.block_locs(block)
+        while time.monotonic() < end and not refused:
+            for _ in range(200):
+                if not table.block_take(block)[0]:
+                    refused.append(number)
+                    return
+                table.block_free(loc)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not refused
+    table.check()

@@ -135,7 +135,7 @@ cdef inline void prefetch_data(area_t *t, const int64_t *slots, int64_t k, int64
     if k + AHEAD_LOC < n:
         ahead = slots[k + AHEAD_LOC]
         if in_range(t, ahead):
-            locs = peek32(&t.clusters[ahead >> CLUSTER_SHIFT].locs)
+            locs = load32_acquire(&t.clusters[ahead >> CLUSTER_SHIFT].locs)
             if locs:
                 prefetch_read(&half_at(&t.pool, LOCATIONS, locs)[ahead & (CLUSTER_SLOTS - 1)])
 

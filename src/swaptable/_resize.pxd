@@ -496,6 +496,10 @@ cdef inline bint take_this(area_t *t, uint64_t block, swap_stat_t *st) noexcept 
         return False
     spare = spare_bits(t, i, NO_RECORD)
     lock_cluster(ci, st)
+    if ci.bits == 0 and spare == NO_RECORD:     # its last block came home since, and the bitmap went with it
+        spin_unlock(&ci.lock)
+        spare = pool_get(&t.pool, BITMAPS)
+        lock_cluster(ci, st)
     if is_table(t.tables[i]) and ci.list != LIST_NONE:
         state = state_of(t, i, off)
     elif t.tables[i] == NULL and ci.list == LIST_RECEIVE and not is_taken(t, ci, off):

@@ -466,4 +466,4 @@ def _acceptable(path: object, size: object, backend: object, flags: tuple[str, .
     if size is not None and (not isinstance(size, (int, np.integer)) or size < PAGE):
         raise_errno(errno.EINVAL, f"size {size!r}: expected bytes, at least the {PAGE} of a page")
     if backend is not None and getattr(backend, "chooses", None) is not False:
-        raise_errno(errno.EINVAL, f"backend {backend!r}: expected one whose blocks the caller numbers, as MemoryBackend")
+        raise_errno(errno.EINVAL, f"backend {backend!r}: expected one whose blocks the caller numbers, or None")

@@ -20,12 +20,11 @@ from swaptable._cache import Cache
 from swaptable._charges import Ids, Mask
 from swaptable._device import Device
 from swaptable._frames import UPTODATE, Region
+from swaptable._hand import Hand
 from swaptable._store import Errors, Packed, Slots, Store
-from swaptable.errors import SwapValueError
 from swaptable.tiers import ALL_TIERS
 
 BATCH = 4096  # pages that are pinned at a time
-SPAN = 1 << 15  # blocks of a device that its hand passes at a time
 
 __all__ = ["Writeback"]
 
@@ -43,7 +42,7 @@ class Writeback:
         self.cache = cache
         self.store: Store = cache.store
         self.compressed = compressed
-        self._hands: dict[Device, _Hand] = {}
+        self._hands: dict[Device, Hand] = {}
 
     # ---- one batch
 
@@ -264,7 +263,7 @@ class Writeback:
             objects = source.backend.reclaim_candidates(n)
             members, slots = source.table.owners(source.table.block_locs(objects))
         else:
-            members, slots = self._hands.setdefault(source, _Hand(source)).pass_over(n, self.store)
+            members, slots = self._hands.setdefault(source, Hand(source)).pass_over(n, self.store)
         for member in np.unique(members[members >= 0]).tolist():
             front = self.store.devices.member(member)
             some = np.sort(slots[members == member])
@@ -283,61 +282,3 @@ class Writeback:
         moved = int((errors == 0).sum())
         self.store.count(prefetched=moved)
         return errors
-
-
-class _Hand:
-    """Second chance over the blocks of a device that has no referenced bits: shadows say when a page was last used.
-
-    A page that came or was used since the hand passed it last has another chance.
-    """
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self.at = 0
-        self.passed, self.began = 0, -1  # the clock when the last round began, and this one
-
-    def pass_over(self, n: int, store: Store) -> tuple[NDArray[np.int32], Slots]:
-        """Pass the hand until *n* cold pages are found, twice around at most."""
-        members: list[NDArray[np.int32]] = []
-        slots: list[Slots] = []
-        found, end = 0, self.device.table.blocks
-        if self.began < 0:
-            self.began = store.clock + 1
-        for _ in range(2 * -(-end // SPAN) + 1):
-            if self.at >= end:
-                self.at, self.passed, self.began = 0, self.began, store.clock + 1
-            last = min(self.at + SPAN, end)
-            where, which = self._data(self.at, last)
-            cold = self._cold(store, where, which)
-            take = np.flatnonzero(cold)[: n - found]
-            members.append(where[take])
-            slots.append(which[take])
-            found += len(take)
-            if found == n:
-                break
-            self.at = last
-        return np.concatenate(members) if members else np.zeros(0, np.int32), np.concatenate(slots or [_NONE])
-
-    def _data(self, first: int, last: int) -> tuple[NDArray[np.int32], Slots]:
-        """(members, slots) of all data in blocks *first* to *last*."""
-        table = self.device.table
-        assert table.space is not None
-        own = table.own_data(first, last)
-        try:
-            guests, theirs, _ = table.space.owners(table, first, last)
-        except SwapValueError:
-            if table.blocks >= last:
-                raise
-            return np.zeros(0, np.int32), _NONE  # a resize took these blocks away meanwhile
-        return np.concatenate([np.full(len(own), table.member, np.int32), guests]), np.concatenate([own, theirs])
-
-    def _cold(self, store: Store, members: NDArray[np.int32], slots: Slots) -> Mask:
-        cold = np.zeros(len(slots), bool)
-        for member in np.unique(members).tolist():
-            some = np.flatnonzero(members == member)
-            words = store.devices.member(member).table.words(slots[some])
-            cold[some] = w.is_shadow(words) & (w.shadows(words) < self.passed)
-        return cold
-
-
-_NONE = np.zeros(0, np.int64)

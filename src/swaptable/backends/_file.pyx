@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
-from swaptable._atomic cimport add64, spin_lock, spin_unlock
+from swaptable._atomic cimport add64, load64, spin_lock, spin_unlock
 from swaptable.backends._pages cimport numbers_array, pages_made, pages_open
 
 import errno as errnos
@@ -499,7 +499,13 @@ cdef class BlockFile:
 
     def counts(self):
         """Calls, runs and pages by kind."""
-        return dict(self.io.n)
+        cdef count_t n
+        cdef int64_t *of = <int64_t *>&self.io.n
+        cdef int64_t *to = <int64_t *>&n
+        cdef size_t i
+        for i in range(sizeof(count_t) // 8):
+            to[i] = load64(&of[i])      # other threads add to them
+        return dict(n)
 
     @property
     def bounce_bytes(self):

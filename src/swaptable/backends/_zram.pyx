@@ -16,7 +16,7 @@ from swaptable.backends._zcheck cimport check_records, check_spool
 from swaptable.backends._zrecord cimport (
     REC_BACKED, REC_FREE, REC_IDLE, REC_LOCK, REC_MOVING, REC_RAW, REC_STATE, fill_page, head_cas, head_load, head_lock,
     head_store, rec_alloc, rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_load, rec_pack, rec_pin, rec_prefetch, rec_unpin, rec_write,
-    stat_flush, zobject_t, zstat_t, zstore_t,
+    stat_flush, stat_read, zobject_t, zstat_t, zstore_t,
 )
 from swaptable.backends._zspool cimport (
     ZS_CLASS_BYTES, ZS_PAGE, zs_compact, zs_destroy, zs_init, zs_reserve, zs_unreserve, zspage_t, zspool_t,
@@ -474,11 +474,13 @@ cdef class ZramTable:
 
     def counts(self):
         """What the device has counted, by name; a call that still runs counts at its end."""
+        cdef zstat_t st
+        stat_read(&self.d.store.stat, &st)
         return {
-            **self.d.store.stat,
-            "pages": self.d.store.zs.pages,
-            "peak_pages": self.d.store.zs.peak,
-            "pages_compacted": self.d.store.zs.compacted,
+            **st,
+            "pages": load64(&self.d.store.zs.pages),
+            "peak_pages": load64(&self.d.store.zs.peak),
+            "pages_compacted": load64(&self.d.store.zs.compacted),
             "bd_count": self.d.backing.used,
             "bd_reads": self.d.bd_reads,
             "bd_writes": self.d.bd_writes,

@@ -5,7 +5,7 @@ from libc.errno cimport E2BIG, EIO, ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from swaptable._atomic cimport add64, load32, load_relaxed, poke32, prefetch_read, prefetch_write, store_relaxed
+from swaptable._atomic cimport add64, load32, load64, load_relaxed, poke32, prefetch_read, prefetch_write, store_relaxed
 from swaptable.backends._codec cimport BLOB_ROOM, PAGE_BYTES, codec_t, context_t
 from swaptable.backends._zspool cimport (
     ZS_HEADER, zs_alloc, zs_at, zs_free, zs_loc, zspool_t,
@@ -133,6 +133,15 @@ cdef inline void stat_flush(zstat_t *total, zstat_t *st) noexcept nogil:
         if one[i]:
             add64(&to[i], one[i])
             one[i] = 0
+
+
+cdef inline void stat_read(zstat_t *total, zstat_t *out) noexcept nogil:
+    """Copy counts that other threads add to."""
+    cdef int64_t *of = <int64_t *>total
+    cdef int64_t *to = <int64_t *>out
+    cdef size_t i
+    for i in range(sizeof(zstat_t) // 8):
+        to[i] = load64(&of[i])
 
 
 cdef inline bint rec_lock(zstore_t *s, uint32_t nr, uint32_t *head) noexcept nogil:

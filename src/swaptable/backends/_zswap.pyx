@@ -17,7 +17,7 @@ from swaptable.backends._zcheck cimport check_records, check_spool
 from swaptable.backends._zrecord cimport (
     REC_FREE, REC_LOCK, REC_OBJECT, REC_RAW, REC_REFERENCED, REC_STATE, REC_TAKEN, head_cas, head_load, head_store,
     rec_alloc, rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_length, rec_load, rec_loc, rec_lock, rec_pack, rec_pin,
-    rec_prefetch, rec_unpin, rec_write, stat_flush, zobject_t, zstat_t, zstore_t,
+    rec_prefetch, rec_unpin, rec_write, stat_flush, stat_read, zobject_t, zstat_t, zstore_t,
 )
 from swaptable.backends._zspool cimport (
     ZS_CLASS_BYTES, ZS_HEADER, ZS_PAGE, zs_at, zs_compact, zs_destroy, zs_give_back, zs_init, zs_reserve, zs_unreserve, zspage_t,
@@ -72,7 +72,7 @@ cdef int64_t numbers_take(pool_t *p, uint32_t *out, int64_t want) noexcept nogil
         head_store(rec_head(&p.store, nr), REC_TAKEN)
         out[n] = nr
         n += 1
-    p.nr_free -= <uint32_t>n
+    store32(&p.nr_free, p.nr_free - <uint32_t>n)
     while n < want and p.store.nr < p.max:
         head_store(rec_head(&p.store, p.store.nr), REC_TAKEN)
         out[n] = p.store.nr
@@ -91,7 +91,7 @@ cdef void numbers_put(pool_t *p, uint32_t *numbers, int64_t n) noexcept nogil:
         store_relaxed(rec_body(&p.store, numbers[i]), p.free)
         head_store(rec_head(&p.store, numbers[i]), REC_FREE)
         p.free = numbers[i]
-    p.nr_free += <uint32_t>n
+    store32(&p.nr_free, p.nr_free + <uint32_t>n)
     spin_unlock(&p.number_lock)
 
 
@@ -694,13 +694,15 @@ cdef class ZswapPool:
 
     def counts(self):
         """What the pool has counted, by name; a call that still runs counts at its end."""
+        cdef zstat_t st
+        stat_read(&self.p.store.stat, &st)
         return {
-            **self.p.store.stat,
-            "limit_hit": self.p.limit_hit,
-            "written_back": self.p.written_back,
-            "pages": self.p.store.zs.pages,
-            "spare_pages": self.p.store.zs.spare_pages,
-            "pages_compacted": self.p.store.zs.compacted,
+            **st,
+            "limit_hit": load64(&self.p.limit_hit),
+            "written_back": load64(&self.p.written_back),
+            "pages": load64(&self.p.store.zs.pages),
+            "spare_pages": load64(&self.p.store.zs.spare_pages),
+            "pages_compacted": load64(&self.p.store.zs.compacted),
         }
 
     @property
