@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SANITIZERS := thread address undefined
 STRESS := $(wildcard tests/test_stress.py tests/test_devices_stress.py tests/test_space_stress.py tests/test_last_blocks.py tests/test_reclaim.py \
-	tests/test_epoch.py tests/test_backends_stress.py tests/test_swap_threads.py)
+	tests/test_epoch.py tests/test_backends_stress.py tests/test_swap_threads.py tests/test_events.py tests/test_space_events.py)
 STRESS_SECONDS ?= 60
 
 .DEFAULT_GOAL := help

@@ -25,7 +25,7 @@ FLOORS = [
     ["swaplist", "swapfile", "tiers", "_memcgroup", "memcg"],
     ["_device", "devices"],
     ["_frames", "_charges", "_store", "_cache"],
-    ["_hand", "writeback"],
+    ["_hand", "_listener", "writeback"],
     ["swapoff"],
     ["_swapout", "_swapin", "readahead", "_users", "_calls", "_devicecalls", "_audit", "_tally", "space"],
     ["designs"],

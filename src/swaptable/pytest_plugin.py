@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from swaptable import SwapTable
     from swaptable._churn import Live
     from swaptable.designs._design import Design
+    from swaptable.space import SwapSpace
     from swaptable.trace import Block
 
 _MARKERS = (
@@ -201,20 +202,20 @@ def swap_design(request: pytest.FixtureRequest, _swap_registry: _Registry) -> Ca
 
 
 @pytest.fixture
-def swap_space(tmp_path: Path, _swap_registry: _Registry) -> Iterator[Callable[..., Any]]:
+def swap_space(tmp_path: Path, _swap_registry: _Registry) -> Iterator[Callable[..., SwapSpace]]:
     """A factory of SwapSpaces with swapfiles on tmp_path, a tier each; checked and closed at the end of the test.
 
     ``swap_space({"SSD": 1 << 20, "HDD": 4 << 20}, zswap="lz4", zswap_limit=1 << 18)``: tiers from the fastest on, with
-    bytes of their swapfiles, and by default no compressed pool in front of them. Other keywords are SwapSpace's. The
-    test is skipped where the package has no SwapSpace.
+    bytes of their swapfiles, and by default no compressed pool in front of them. Other keywords are SwapSpace's.
     """
-    space = pytest.importorskip("swaptable.space", reason="swaptable.space is not there")
-    made: list[Any] = []
+    from swaptable.space import SwapSpace
+
+    made: list[SwapSpace] = []
 
     def make(
         tiers: dict[str, int] | None = None, *, zswap: Any = None, zswap_limit: int | None = None, **options: Any
-    ) -> Any:
-        new = space.SwapSpace(**options)
+    ) -> SwapSpace:
+        new = SwapSpace(**options)
         made.append(new)
         _furnish(new, {"SSD": 1 << 20} if tiers is None else tiers, zswap, zswap_limit, tmp_path / f"swap{len(made)}")
         _swap_registry(new)
@@ -226,7 +227,7 @@ def swap_space(tmp_path: Path, _swap_registry: _Registry) -> Iterator[Callable[.
         one.close()
 
 
-def _furnish(space: Any, tiers: dict[str, int], zswap: Any, limit: int | None, folder: Path) -> None:
+def _furnish(space: SwapSpace, tiers: dict[str, int], zswap: Any, limit: int | None, folder: Path) -> None:
     """Swapfiles by tier, the first of the best priority, and a pool in front of all."""
     from swaptable.swapfile import mkswap
 

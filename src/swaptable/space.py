@@ -22,6 +22,7 @@ b'a page of text,'
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,14 @@ from swaptable._charges import Charges
 from swaptable._device import Device
 from swaptable._devicecalls import DeviceCalls
 from swaptable._frames import Frames
+from swaptable._listener import SpaceEvents
 from swaptable._store import Store
 from swaptable._swapin import SwapIn
 from swaptable._swapout import SwapOut, SwappedOut
 from swaptable._tally import Report, tally
 from swaptable._users import as_entries
 from swaptable.devices import Devices, Swapon
-from swaptable.errors import SwapValueError
+from swaptable.errors import SlotBusyError, SwapValueError
 from swaptable.memcg import MemcgTree
 from swaptable.readahead import Readahead, Vma
 from swaptable.swapoff import Swapoff, Swapoffs
@@ -158,6 +160,31 @@ class SwapSpace(DeviceCalls, PageCalls):
             0 for what was moved; EBUSY it is in the swap cache; ENOENT it is there already, or has no data; ENOSPC, ...
         """
         return self._writeback.prefetch(as_entries(entries), self._tier(tier))
+
+    def events(self, callback: Callable[[NDArray[np.void]], object]) -> SpaceEvents:
+        """Listen to data that moves between devices: by `writeback`, `prefetch` and `swapoff`.
+
+        Parameters
+        ----------
+        callback : callable
+            Gets a structured array of `swaptable.events.MOVED` after each batch, in the thread that moved it. It may
+            call the swap space; what it raises, the call that moved the data raises.
+
+        Returns
+        -------
+        SpaceEvents
+            A context manager; ``close()`` ends it. One at a time; while there is none, moves cost what they did.
+        """
+        if not callable(callback):
+            raise SwapValueError(errno.EINVAL, f"callback {callback!r}: expected a callable")
+        if self._writeback.listener is not None:
+            raise SlotBusyError(errno.EBUSY, "somebody listens already")
+        self._writeback.listener = SpaceEvents(callback, self._unhear)
+        return self._writeback.listener
+
+    def _unhear(self, listener: SpaceEvents) -> None:
+        if self._writeback.listener is listener:
+            self._writeback.listener = None
 
     def _tier(self, name: str) -> list[Device]:
         named = [tier for tier in self.tiers if tier.name == name]

@@ -132,6 +132,7 @@ class _Run:
         failed = np.flatnonzero((errors != 0) & (errors != errno.EBUSY))
         errors[failed] = self._into_cache(front, slots[failed], errors[failed])
         self.cached += len(kept) + int((errors[failed] == 0).sum())
+        self.writeback.tell()
         if self.progress is not None:
             self.progress(self.moved + self.cached, max(self.total, self.moved + self.cached))
         lost = errors[(errors != 0) & (errors != errno.EBUSY)]

@@ -21,7 +21,9 @@ from swaptable._charges import Ids, Mask
 from swaptable._device import Device
 from swaptable._frames import UPTODATE, Region
 from swaptable._hand import Hand
+from swaptable._listener import SpaceEvents
 from swaptable._store import Errors, Packed, Slots, Store
+from swaptable.events import Reason
 from swaptable.tiers import ALL_TIERS
 
 BATCH = 4096  # pages that are pinned at a time
@@ -43,6 +45,7 @@ class Writeback:
         self.store: Store = cache.store
         self.compressed = compressed
         self._hands: dict[Device, Hand] = {}
+        self.listener: SpaceEvents | None = None
 
     # ---- one batch
 
@@ -88,10 +91,16 @@ class Writeback:
         mine, words = front.table.pin_many(slots, pfns)
         theirs = self._mapped(front, slots, ~mine, words, pfns) if mapped else np.zeros(len(slots), bool)
         held = np.flatnonzero(mine | theirs)
+        listener = self.listener
         try:
             if len(held):
                 self.store.frames.entry[region.frames][: len(slots)] = w.entries(front.type, slots)
+                was = None if listener is None else listener.members(front, slots[held])
                 errors[held] = self._carry(front, slots, held, words, source, targets, below, region)
+                if listener is not None and was is not None:
+                    some, was = held[errors[held] == 0], was[errors[held] == 0]
+                    why = Reason.SWAPOFF if mapped else Reason.WRITEBACK if targets is None else Reason.PREFETCH
+                    listener.note(self.store.devices, front, slots[some], was, words[some], why)
         finally:
             front.table.repin_many(slots[theirs], pfns[theirs], pfns[theirs] ^ np.uint64(w.LOCKED))
             self.store.release(front, slots[mine], pfns[mine], w.shadows(words[mine]))
@@ -211,6 +220,11 @@ class Writeback:
             allowed = [device for device in targets if device in allowed]
         return [device for device in allowed if device is not source]
 
+    def tell(self) -> None:
+        """Let the listener have what was moved. Context: nothing is pinned."""
+        if self.listener is not None:
+            self.listener.deliver()
+
     # ---- down
 
     def writeback(self, n: int, source: Device | None = None, group: int | None = None) -> int:
@@ -239,6 +253,7 @@ class Writeback:
             if source.pool and moved:
                 self.store.count(zswpwb=moved)
                 source.backend.pool.count_written_back(moved)
+            self.tell()
             if not seen or not moved:
                 break
         if done < n and source is not None and source.pool and source.backend.room() == 0:
@@ -281,4 +296,5 @@ class Writeback:
             errors[where] = self.move(front, entries[where] & w.SLOT_MASK, None, targets)
         moved = int((errors == 0).sum())
         self.store.count(prefetched=moved)
+        self.tell()
         return errors
