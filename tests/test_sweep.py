@@ -269,12 +269,11 @@ def test_a_lost_process_loses_no_finished_result(reference, tmp_path):
         if done in (10, 25):
             child = multiprocessing.active_children()[0]
             os.kill(child.pid, signal.SIGKILL)
-            child.join(30)
-            killed.append(child.exitcode)
+            killed.append(child.pid)
 
     path = tmp_path / "x.npz"
     sweep(GRID, path, jobs=2, progress=kill)
-    assert killed == [-signal.SIGKILL] * 2
+    assert len(set(killed)) == 2
     assert seen == list(range(1, CELLS + 1))
     assert path.read_bytes() == reference.read_bytes()
     assert not multiprocessing.active_children()

@@ -261,9 +261,9 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_output(path: str | None) -> None:
-    """Refuse a place where no file can be before the work whose results would go there."""
-    if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
+def _check_output(path: object) -> None:
+    """Refuse a place where no file can be before the work whose results would go there; `swaps` has columns there."""
+    if isinstance(path, str) and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
         code = errno.EISDIR if os.path.isdir(path) else errno.ENOENT
         raise OSError(code, os.strerror(code), path)
 
