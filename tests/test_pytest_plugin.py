@@ -258,7 +258,7 @@ SPACE = """
     """
 
 
-def test_spaces(pytester):
+def test_spaces_on_swapfiles(pytester):
     pytest.importorskip("swaptable.space", reason="swaptable.space is not there")
     done, _ = outcomes(pytester, SPACE)
     assert done == {"passed": 3}
