@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import Barrier, Thread
-from time import perf_counter_ns, thread_time_ns
+from time import thread_time_ns
 
 import numpy as np
 
 import swaptable
 from swaptable import _churn
+from swaptable.threads import together
 
 from .bench_lookup import full_table
 from .measure import REPEATS, SEED, Row, Series, interleave, random_slots
@@ -23,24 +23,6 @@ ALU_STEPS = 2_000_000
 ALU_LEAST = 1.7
 GOOD_REPEATS = 3
 PHASES = ("alloc each", "free each", "alloc", "free")
-
-
-def together(work: list[Callable[[], object]]) -> float:
-    """Nanoseconds from the first thread's begin to the last one's end."""
-    barrier, begins, ends = Barrier(len(work)), [0] * len(work), [0] * len(work)
-
-    def body(i: int) -> None:
-        barrier.wait()
-        begins[i] = perf_counter_ns()
-        work[i]()
-        ends[i] = perf_counter_ns()
-
-    threads = [Thread(target=body, args=(i,)) for i in range(len(work))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return max(ends) - min(begins)
 
 
 class Phases:

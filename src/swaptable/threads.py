@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from swaptable import _churn
 from swaptable._core import SwapTable
 
-__all__ = ["scaling"]
+__all__ = ["scaling", "together"]
 
 SLOTS = 1 << 21
 SPARE = 1024  # of slots: what cursors of other threads hold of clusters
@@ -24,8 +24,8 @@ ORDERS = (0, 4)
 PHASES = ("alloc", "free")
 
 
-def _together(work: Sequence[Callable[[], object]]) -> int:
-    """Nanoseconds from the first thread's begin to the last one's end."""
+def together(work: Sequence[Callable[[], object]]) -> int:
+    """Run each in a thread of its own; nanoseconds from the first one's begin to the last one's end."""
     barrier, begins, ends = Barrier(len(work)), [0] * len(work), [0] * len(work)
 
     def body(i: int) -> None:
@@ -50,8 +50,8 @@ def _once(table: SwapTable, orders: NDArray[np.uint8], threads: int) -> dict[str
         live[cpu] = _churn.fill(table, orders, cpu)[0]
 
     took = {
-        "alloc": _together([lambda cpu=cpu: fill(cpu) for cpu in range(threads)]),  # type: ignore[misc]
-        "free": _together([lambda cpu=cpu: _churn.drain(table, live[cpu]) for cpu in range(threads)]),  # type: ignore[misc]
+        "alloc": together([lambda cpu=cpu: fill(cpu) for cpu in range(threads)]),  # type: ignore[misc]
+        "free": together([lambda cpu=cpu: _churn.drain(table, live[cpu]) for cpu in range(threads)]),  # type: ignore[misc]
     }
     return {phase: 1e3 * threads * len(orders) / max(1, ns) for phase, ns in took.items()}
 

@@ -208,8 +208,12 @@ def _show_progress(size: int, records: int, seconds: float) -> None:
 
 
 def _info(args: argparse.Namespace) -> int:
-    info = _trace.trace_info(named.find_trace(args.file), **_reading(args))
-    show(info, args.json, INFO_ROWS | more_rows(info), args.output)
+    path = named.find_trace(args.file)
+    info = _trace.trace_info(path, **_reading(args))
+    rows = INFO_ROWS | more_rows(info)
+    if str(path) != args.file:
+        rows |= {"file": f"{args.file}, of this package"}     # where that is, --json says
+    show(info, args.json, rows, args.output)
     return 0
 
 
