@@ -157,6 +157,7 @@ def test_json_and_a_file_of_pages(tmp_path, capsys):
     [
         (["--tier", "flop:1G"], "tier 'flop:1G': expected zswap, file, ghost, zram, memory"),
         (["--tier", "zswap:lz4:12q"], "limit is '12q'"),
+        (["--tier", "file"], "tier 'file': no path; expected file:PATH or file:PATH:SIZE"),
         (["--tier", "file:/nowhere"], "tier 'file:/nowhere': /nowhere is not there; with a size it is made"),
         (["--tier", "zswap:flop:1M"], "flop"),
         (["--tier", "memory:16M", "--mix", "text=1"], "mix 'text=1': expected shares"),

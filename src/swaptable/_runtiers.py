@@ -44,6 +44,8 @@ def _file(space: SwapSpace, rest: str, priority: int) -> list[str]:
     path, _, size = rest.rpartition(":")
     if not path:
         path, size = size, ""
+    if not path:
+        raise ValueError("no path; expected file:PATH or file:PATH:SIZE")
     made = not os.path.exists(path)
     if made:
         if not size:
