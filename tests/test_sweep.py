@@ -315,11 +315,12 @@ def cluster():
 
 
 def workers(cluster):
+    """The process of each worker, by the worker's address."""
     from distributed import Client
 
     with Client(cluster.scheduler_address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
-        return set(client.run(os.getpid).values())
+        return client.run(os.getpid)
 
 
 def test_a_cluster_writes_the_same_bytes(reference, cluster, tmp_path):
@@ -331,24 +332,40 @@ def test_a_cluster_writes_the_same_bytes(reference, cluster, tmp_path):
 def test_a_worker_that_is_killed_half_way_changes_nothing(reference, cluster, tmp_path):
     from distributed import Client
 
-    workers(cluster)
-    victims, seen = [], []
+    address, victim = workers(cluster).popitem()
+    # Stopped before it is given anything, it still has that when it is killed, however slow or fast we are.
+    os.kill(victim, signal.SIGSTOP)
+    seen, given = [], []
 
     def kill(done, total):
         seen.append(done)
-        # Half way, or at the first moment after it at which a worker that has something to do is seen at it.
-        if done >= total // 2 and not victims:
+        if done == total // 2:
             with Client(cluster.scheduler_address, set_as_default=False) as client:
-                pids, at_work = client.run(os.getpid), client.processing()
-            busy = max(pids, key=lambda worker: len(at_work[worker]))
-            if at_work[busy]:
-                os.kill(pids[busy], signal.SIGKILL)
-                victims.append(pids[busy])
+                given.extend(client.processing()[address])
+            os.kill(victim, signal.SIGKILL)
 
     sweep(GRID, tmp_path / "x.npz", dask=cluster.scheduler_address, progress=kill)
+    assert given
     assert seen == list(range(1, CELLS + 1))
     assert (tmp_path / "x.npz").read_bytes() == reference.read_bytes()
-    assert victims and not set(victims) & workers(cluster)
+    assert victim not in workers(cluster).values()
+
+
+def test_results_that_a_killed_worker_had_not_handed_over_are_made_again(reference, cluster, tmp_path):
+    from distributed import Client
+
+    _, victim = workers(cluster).popitem()
+
+    def kill(done, total):
+        if done == 1:
+            with Client(cluster.scheduler_address, set_as_default=False) as client:
+                while any(client.processing().values()):
+                    time.sleep(0.01)
+            os.kill(victim, signal.SIGKILL)
+
+    sweep(GRID, tmp_path / "x.npz", dask=cluster.scheduler_address, progress=kill)
+    assert (tmp_path / "x.npz").read_bytes() == reference.read_bytes()
+    assert victim not in workers(cluster).values()
 
 
 def test_nobody_at_the_address(tmp_path, capsys):
