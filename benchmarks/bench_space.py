@@ -14,6 +14,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from swaptable import writeback
+from swaptable._device import STREAM
 from swaptable.backends._pages import empty_pages
 from swaptable.contents import Contents, generate
 from swaptable.space import SwapSpace
@@ -78,8 +79,30 @@ class Down:
         """The codec loads of the same pages."""
         objects = self._objects()
         if self.space._writeback.compressed:
-            return self.time(lambda: self.pool.backend.read_blobs(objects)) / BATCH
+            return self.time(lambda: self.pool.backend.read_blobs(objects, self.buffer)) / BATCH
         return self.time(lambda: self.pool.backend.read_many(objects, self.buffer)) / BATCH
+
+    def in_turn(self) -> float:
+        """Both parts one after the other, a stream at a time as the whole does, and nothing else: its bound.
+
+        The whole comes before it, as it does before the loads, so that what is read is as cold.
+        """
+        self.up()
+        self.space.writeback(BATCH, "zswap0")
+        objects, blocks = self._objects(), np.arange(BATCH, 2 * BATCH)
+        read, step = self.pool.backend.read_many, STREAM
+        if self.space._writeback.compressed or self.disk.backend.direct:
+            step = BATCH
+        if self.space._writeback.compressed:
+            read = self.pool.backend.read_blobs
+
+        def run() -> None:
+            for first in range(0, BATCH, step):
+                part = slice(first, first + step)
+                read(objects[part], self.buffer[part])
+                self.disk.backend.write_many(self.buffer[part], blocks[part])
+
+        return self.time(run) / BATCH
 
     def write(self) -> float:
         """One sequential vectored write of the same size."""
@@ -107,9 +130,11 @@ def writeback_row(
     with down(direct, compressed, codec) as case:
         if direct is None and not case.disk.backend.direct:
             return Row(name, what, float("nan"), "x", note=f"skipped: {case.disk.backend.direct_why}")
-        series = interleave({"whole": (case.whole, 0), "loads": (case.loads, 0), "write": (case.write, 0)}, repeats)
+        cases = {"whole": case.whole, "loads": case.loads, "write": case.write, "in turn": case.in_turn}
+        series = interleave({what: (run, 0) for what, run in cases.items()}, repeats)
     parts = np.array(series["loads"]) + np.array(series["write"])
-    note = f"loads {series.ns('loads'):.0f}, write {series.ns('write'):.0f} ns a page"
+    bound = float(np.median(parts / np.array(series["in turn"])))
+    note = f"loads {series.ns('loads'):.0f}, write {series.ns('write'):.0f} ns a page; both in turn alone {bound:.2f} x"
     ratio = float(np.median(parts / np.array(series["whole"])))
     peer = float(np.median(parts))
     return Row(name, what, ratio, "x", series.ns("whole"), "loads + write", peer, 0.9, None, True, note)

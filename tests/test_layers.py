@@ -18,7 +18,7 @@ FLOORS = [
     ["errors", "_atomic", "_entry", "_words", "_events", "events"],
     [
         "_moves", "_snapshot", "_pool", "_cluster", "_space", "_area", "_blocks", "_packed", "_update", "_past",
-        "_alloc", "_lookup", "_resize", "_check", "_image", "_devices", "_core", "_capi",
+        "_move", "_alloc", "_lookup", "_resize", "_check", "_image", "_devices", "_core", "_capi",
     ],
     ["backends"],
     ["_swapheader", "_tierbatch", "_memcgfiles", "_memcgcharge"],

@@ -34,8 +34,10 @@ cdef extern from *:
         return (x > y) - (x < y);
     }
     static inline void sort_locs(uint32_t *p, int64_t n) {
-        if (n > 32) { qsort(p, n, sizeof *p, swt_by_value); return; }
-        for (int64_t i = 1; i < n; i++) {
+        int64_t sorted = n > 0;
+        while (sorted < n && p[sorted - 1] <= p[sorted]) sorted++;
+        if (n - sorted > 32) { qsort(p, n, sizeof *p, swt_by_value); return; }
+        for (int64_t i = sorted; i < n; i++) {
             uint32_t v = p[i];
             int64_t j = i;
             for (; j && p[j - 1] > v; j--) p[j] = p[j - 1];
@@ -651,19 +653,24 @@ cdef inline void blocks_home(area_t *any, const uint32_t *locs, int64_t n, bint 
 
 cdef inline void release(area_t *t, const uint64_t *blocks, int64_t n, swap_stat_t *st) noexcept nogil:
     """Blocks whose data is needed no longer: free, or first to be discarded. Context: no locks."""
-    cdef int64_t k
-    for k in range(n if t.discard and t.keep_owners else 0):
-        forget_owner(&t.clusters[blocks[k] >> CLUSTER_SHIFT], t, blocks[k] & (CLUSTER_SLOTS - 1), st)
+    cdef int64_t k = 0
+    while t.discard and t.keep_owners and k < n:
+        k = forget_owners(t, blocks, k, n, st)
     if not (t.discard and discard_later(t, blocks, n)):
         give_device(t, blocks, n, False, st)
 
 
-cdef inline void forget_owner(cluster_t *ci, area_t *t, unsigned int off, swap_stat_t *st) noexcept nogil:
-    """A block that waits for its discard is nobody's. Context: no locks."""
+cdef inline int64_t forget_owners(area_t *t, const uint64_t *blocks, int64_t k, int64_t n, swap_stat_t *st) noexcept nogil:
+    """Blocks that wait for their discard are nobody's: those from *k* on in one cluster. Context: no locks. Return: the element after them."""
+    cdef uint64_t i = blocks[k] >> CLUSTER_SHIFT
+    cdef cluster_t *ci = &t.clusters[i]
     lock_cluster(ci, st)
-    if ci.owners:
-        half_at(&t.pool, OWNERS, ci.owners)[off] = 0
+    while k < n and blocks[k] >> CLUSTER_SHIFT == i:
+        if ci.owners:
+            half_at(&t.pool, OWNERS, ci.owners)[blocks[k] & (CLUSTER_SLOTS - 1)] = 0
+        k += 1
     spin_unlock(&ci.lock)
+    return k
 
 
 cdef inline bint discard_later(area_t *t, const uint64_t *blocks, int64_t n) noexcept nogil:
@@ -714,12 +721,23 @@ cdef inline int64_t extents64(const uint64_t *blocks, int64_t n) noexcept nogil:
 
 # ---- blocks that are taken, but nobody's location yet: held by whoever took them
 
-cdef inline bint hold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil:
-    """Note that a block, which is taken, is held. Context: no locks. Return: false when there is no memory for it."""
-    cdef cluster_t *ci = &t.clusters[block >> CLUSTER_SHIFT]
-    cdef unsigned int off = block & (CLUSTER_SLOTS - 1)
+cdef inline int64_t same_blocks(const uint32_t *locs, int64_t k, int64_t n) noexcept nogil:
+    """The element after those from *k* on whose blocks are in one cluster: locations number clusters as devices do."""
+    cdef int64_t end = k + 1
+    while end < n and locs[end] >> CLUSTER_SHIFT == locs[k] >> CLUSTER_SHIFT:
+        end += 1
+    return end
+
+
+cdef inline bint hold_cluster(area_t *t, uint64_t first, const uint32_t *locs, int64_t n, swap_stat_t *st) noexcept nogil:
+    """Note that blocks of one cluster, that of block *first*, are held; they are taken.
+
+    Context: no locks. Return: false when there is no memory for it.
+    """
+    cdef cluster_t *ci = &t.clusters[first >> CLUSTER_SHIFT]
     cdef uint32_t spare = NO_RECORD
     cdef bits_t *bits
+    cdef int64_t k
     while True:
         lock_cluster(ci, st)
         bits = bits_at(&t.pool, ci.bits)
@@ -732,37 +750,64 @@ cdef inline bint hold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil
     if bits.held == 0:
         bits.held, spare = spare, NO_RECORD
     bits = held_at(&t.pool, bits.held)
-    bits.map[off >> 6] |= <uint64_t>1 << (off & 63)
-    bits.nr += 1
+    for k in range(n):
+        bits.map[locs[k] >> 6 & 7] |= <uint64_t>1 << (locs[k] & 63)
+    bits.nr += <uint32_t>n
     spin_unlock(&ci.lock)
     if spare != NO_RECORD:
         pool_put(&t.pool, HELD, spare, False)
-    add64(&t.held, 1)
+    add64(&t.held, n)
     return True
 
 
-cdef inline bint unhold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil:
-    """A held block gets a slot, or goes back. Context: no locks. Return: whether it was held."""
+cdef inline bint hold(area_t *t, uint64_t block, swap_stat_t *st) noexcept nogil:
+    """`hold_cluster` for one block."""
+    cdef uint32_t off = <uint32_t>block & (CLUSTER_SLOTS - 1)
+    return hold_cluster(t, block, &off, 1, st)
+
+
+cdef inline int64_t hold_locs(area_t *any, const uint32_t *locs, int64_t n, swap_stat_t *st) noexcept nogil:
+    """Note that blocks are held, one lock a run in a cluster; location 0 is passed over. Context: no locks.
+
+    Return: how many elements were done; fewer when there is no memory for the next.
+    """
+    cdef int64_t k = 0, end
+    cdef uint64_t block
+    cdef area_t *t
+    while k < n:
+        end = same_blocks(locs, k, n)
+        t = block_of(any, locs[k], &block) if locs[k] else NULL
+        if t != NULL and not hold_cluster(t, block, locs + k, end - k, st):
+            break
+        k = end
+    return k
+
+
+cdef inline int64_t unhold_cluster(area_t *t, uint64_t first, const uint32_t *locs, int64_t n, swap_stat_t *st) noexcept nogil:
+    """Held blocks of one cluster, that of block *first*, get slots or go back: nobody else can have them from here on.
+
+    Context: no locks. Return: how many; the next one is not held.
+    """
     cdef cluster_t *ci
-    cdef unsigned int off = block & (CLUSTER_SLOTS - 1)
     cdef uint32_t gone = 0
+    cdef int64_t k = 0
     cdef bits_t *bits
-    cdef bint was
-    if block >= load_relaxed(&t.slots):
-        return False
-    ci = &t.clusters[block >> CLUSTER_SHIFT]
+    cdef bits_t *held
+    if first >= load_relaxed(&t.slots):
+        return 0
+    ci = &t.clusters[first >> CLUSTER_SHIFT]
     lock_cluster(ci, st)
-    was = is_held(t, ci, off)
-    if was:
-        bits = held_at(&t.pool, bits_at(&t.pool, ci.bits).held)
-        bits.map[off >> 6] &= ~(<uint64_t>1 << (off & 63))
-        bits.nr -= 1
-        if bits.nr == 0:
-            gone = bits_at(&t.pool, ci.bits).held
-            bits_at(&t.pool, ci.bits).held = 0
+    while k < n and is_held(t, ci, locs[k] & (CLUSTER_SLOTS - 1)):
+        bits = bits_at(&t.pool, ci.bits)
+        held = held_at(&t.pool, bits.held)
+        held.map[locs[k] >> 6 & 7] &= ~(<uint64_t>1 << (locs[k] & 63))
+        held.nr -= 1
+        if held.nr == 0:
+            gone, bits.held = bits.held, 0
+        k += 1
     spin_unlock(&ci.lock)
     if gone:
         pool_put(&t.pool, HELD, gone, False)
-    if was:
-        add64(&t.held, -1)
-    return was
+    if k:
+        add64(&t.held, -k)
+    return k

@@ -22,6 +22,7 @@ from swaptable._events cimport *
 from swaptable._image cimport *
 from swaptable._lookup cimport *
 from swaptable._packed cimport *
+from swaptable._move cimport *
 from swaptable._past cimport *
 from swaptable._pool cimport *
 from swaptable._resize cimport *
@@ -538,6 +539,24 @@ cdef int _update_slots(SwapTable self, int op, const int64_t *s, Py_ssize_t n, i
             raise_errno(EINVAL, f"{u.args[done]}: expected at most {u.most}", done)
         _refuse(self, err, op, s[done], nr, done)
     return 0
+
+
+cdef object _each_slot(SwapTable self, int op, const int64_t[::1] slots, const uint64_t[::1] args, const uint64_t[::1] pins, uint64_t[::1] old):
+    """Do *op* to every slot that it can be done to; bool, to which. *old* has the words of those."""
+    cdef update_t u
+    cdef swap_stat_t st
+    cdef uint8_t[::1] ok
+    done = np.empty(slots.shape[0], np.uint8)
+    ok = done
+    memset(&st, 0, sizeof(st))
+    if slots.shape[0]:
+        u.op, u.nr, u.arg, u.old = op, 1, 1, &old[0]
+        u.args = &args[0] if args is not None else NULL
+        u.pins = &pins[0] if pins is not None else NULL
+        with nogil:
+            update_each(area(self), &slots[0], slots.shape[0], &u, &ok[0], &st)
+    add_stat(&self.stat, &st)
+    return done.view(bool)
 
 
 cdef _old_words(slots, nr, out):
@@ -1317,19 +1336,26 @@ cdef class SwapTable:
         cdef swap_stat_t st
         cdef uint64_t[::1] olds
         cdef uint64_t[::1] news
-        cdef int64_t k = 0, n
+        cdef const uint32_t[::1] o
+        cdef const uint32_t[::1] w
+        cdef int[::1] errs
+        cdef int64_t k = 0, n, fit = 0
         cdef int err = 0
         open_slots(slots, &view)
         try:
             n = view.len >> 3
             olds, news = as_args(old_locs, "old_locs", n), as_args(new_locs, "new_locs", n)
+            while fit < n and (olds[fit] | news[fit]) >> 32 == 0:
+                fit += 1
             memset(&st, 0, sizeof(st))
-            with nogil:
-                while k < n and err == 0:
-                    err = -EINVAL
-                    if in_range(area(self), (<int64_t *>view.buf)[k]) and (olds[k] | news[k]) >> 32 == 0:
-                        err = area_move(area(self), (<int64_t *>view.buf)[k], ANY_PIN, <uint32_t>olds[k], <uint32_t>news[k], &st)
-                    k += err == 0
+            if fit:
+                o, w, errs = np.asarray(olds).astype(np.uint32), np.asarray(news).astype(np.uint32), np.empty(fit, np.int32)
+                with nogil:
+                    k = area_moves(area(self), <int64_t *>view.buf, ANY_PIN, &o[0], &w[0], fit, False, False, &errs[0], &st)
+                err = errs[k - 1]
+                k -= err != 0
+            if err == 0 and k < n:
+                err = -EINVAL
             add_stat(&self.stat, &st)
             if load_ptr(&area(self).events) != NULL:
                 _deliver(self)
@@ -1684,23 +1710,26 @@ cdef class SwapTable:
         add_stat(&self.stat, &st)
         return array.view(bool) if area(self).own_blocks else np.zeros(b.shape[0], bool)
 
-    def move_each(self, slots, olds, news, pfn=None):
-        """`move` for each slot on its own; bool, which were moved. A slot that is not what it was, or not cached under *pfn*, is left alone."""
+    def move_each(self, slots, olds, news, pfn=None, give_back=False):
+        """`move` for each slot on its own; bool, which were moved. A slot that is not what it was, or not cached under *pfn*, is left alone.
+
+        With *give_back* the blocks of the old locations go back, as `block_free` gives them back.
+        """
         cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef const uint32_t[::1] o = _each(olds, s.shape[0], np.uint32, "old_locs")
         cdef const uint32_t[::1] n = _each(news, s.shape[0], np.uint32, "new_locs")
         cdef uint64_t pin = ANY_PIN if pfn is None else _field("pfn", pfn, PFN_MAX)
-        cdef uint8_t[::1] ok
-        cdef Py_ssize_t k
+        cdef bint give = give_back
+        cdef int[::1] errs
         cdef swap_stat_t st
-        moved = np.zeros(s.shape[0], np.uint8)
-        ok = moved
+        array = np.zeros(s.shape[0], np.int32)
+        errs = array
         memset(&st, 0, sizeof(st))
-        with nogil:
-            for k in range(s.shape[0]):
-                ok[k] = area_move(area(self), s[k], pin, o[k], n[k], &st) == 0
+        if s.shape[0]:
+            with nogil:
+                area_moves(area(self), &s[0], pin, &o[0], &n[0], s.shape[0], True, give, &errs[0], &st)
         add_stat(&self.stat, &st)
-        return moved.view(bool)
+        return array == 0
 
     def _look(self, slots):
         """(words, locations) of *slots*; 0 and 0 of one that the table has not, or has no more."""
@@ -1734,39 +1763,29 @@ cdef class SwapTable:
         """
         cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef const uint64_t[::1] f = _pfns(pfns, s.shape[0])
-        cdef uint8_t[::1] ok
-        cdef uint64_t[::1] old
-        cdef Py_ssize_t k
-        cdef swap_stat_t st
-        pinned, words = np.zeros(s.shape[0], np.uint8), np.zeros(s.shape[0], np.uint64)
-        ok, old = pinned, words
-        memset(&st, 0, sizeof(st))
-        with nogil:
-            for k in range(s.shape[0]):
-                if k + AHEAD_WRITE < s.shape[0]:
-                    prefetch_slot(area(self), s[k + AHEAD_WRITE])
-                ok[k] = update_one(area(self), OP_CACHE_ADD, s[k], 1, f[k], &old[k], &st) == 0
-        add_stat(&self.stat, &st)
-        return pinned.view(bool), words
+        words = np.zeros(s.shape[0], np.uint64)
+        return _each_slot(self, OP_CACHE_ADD, s, f, None, words), words
 
     def put_each(self, slots, cached=False):
         """`put` for each slot on its own; the words replaced (uint64, shape (n,)), 0 where there was no user to give up.
 
         With *cached*, only slots in the swap cache: none is freed, whoever cached them will see to that.
         """
-        cdef bint only = cached
         cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef uint64_t[::1] old
         cdef Py_ssize_t k
         cdef swap_stat_t st
         words = np.zeros(s.shape[0], np.uint64)
+        if not cached:
+            _each_slot(self, OP_PUT, s, None, None, words)
+            return words
         old = words
         memset(&st, 0, sizeof(st))
         with nogil:
             for k in range(s.shape[0]):
                 if k + AHEAD_WRITE < s.shape[0]:
                     prefetch_slot(area(self), s[k + AHEAD_WRITE])
-                if (area_put_cached(area(self), s[k], &old[k], &st) if only else update_one(area(self), OP_PUT, s[k], 1, 1, &old[k], &st)):
+                if area_put_cached(area(self), s[k], &old[k], &st):
                     old[k] = 0
         add_stat(&self.stat, &st)
         return words
@@ -1816,19 +1835,8 @@ cdef class SwapTable:
         cdef const int64_t[::1] s = np.ascontiguousarray(slots, np.int64)
         cdef const uint64_t[::1] f = _pfns(pfns, s.shape[0])
         cdef const uint64_t[::1] w = _each(shadows, s.shape[0], np.uint64, "shadows")
-        cdef uint64_t[::1] old
-        cdef Py_ssize_t k
-        cdef swap_stat_t st
         words = np.zeros(s.shape[0], np.uint64)
-        old = words
-        memset(&st, 0, sizeof(st))
-        with nogil:
-            for k in range(s.shape[0]):
-                if k + AHEAD_WRITE < s.shape[0]:
-                    prefetch_slot(area(self), s[k + AHEAD_WRITE])
-                if unpin_one(area(self), s[k], w[k], f[k], &old[k], &st):
-                    old[k] = 0
-        add_stat(&self.stat, &st)
+        _each_slot(self, OP_UNPIN, s, w, f, words)
         return words
 
     # -- cold clusters

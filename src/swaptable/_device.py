@@ -182,42 +182,40 @@ class Device:
             errors[np.flatnonzero(stored)[~taken]] = errno.ENOSPC
             stored = errors == 0
         locs[stored] = self.table.block_locs(blocks[stored])
-        n = int(stored.sum())
+        n = int(np.count_nonzero(stored))
         self.count(written=n, refused=len(errors) - n)
         return locs, errors
 
     def write(self, blocks: NDArray[np.int64], pages: NDArray[np.uint8]) -> Errors:
         """Write pages to blocks that are the caller's; for each 0 or an errno. What was not tried is tried again."""
-        errors = np.full(len(blocks), errno.ECANCELED, np.int32)
-        left = np.arange(len(blocks))
-        while len(left):
-            try:
-                written = self.backend.write_many(pages if len(left) == len(blocks) else pages[left], blocks[left])
-                errors[left] = written.errors
-            except TransferError as e:
-                errors[left] = e.errors
-                self.count(failed=1)
-            left = left[errors[left] == errno.ECANCELED]
+        errors = self._write_some(blocks, pages)
+        while len(left := np.flatnonzero(errors == errno.ECANCELED)):
+            errors[left] = self._write_some(blocks[left], pages[left])
         if self.marks is not None:
             self._clear(blocks[errors == 0])
-        good = int((errors == 0).sum())
-        self.count(written=good, refused=len(errors) - good)
+        refused = int(np.count_nonzero(errors))
+        self.count(written=len(errors) - refused, refused=refused)
         return errors
 
     def read(self, blocks: NDArray[np.int64], out: NDArray[np.uint8], raw: bool = False) -> Errors:
         """Read blocks into *out*; for each 0 or an errno. *raw*: compressed ones as they are."""
-        errors = np.full(len(blocks), errno.ECANCELED, np.int32)
-        left = np.arange(len(blocks))
-        while len(left):
-            whole = len(left) == len(blocks)
-            part = out if whole else np.empty((len(left), 4096), np.uint8)
+        errors = self._read_some(blocks, out)
+        while len(left := np.flatnonzero(errors == errno.ECANCELED)):
+            part = np.empty((len(left), 4096), np.uint8)
             errors[left] = self._read_some(blocks[left], part)
-            if not whole:
-                out[left] = part
-            left = left[errors[left] == errno.ECANCELED]
-        self.count(read=int((errors == 0).sum()))
+            out[left] = part
+        self.count(read=len(errors) - int(np.count_nonzero(errors)))
         if self.marks is not None and not raw:
             self._unpack(blocks, out, errors)
+        return errors
+
+    def _write_some(self, blocks: NDArray[np.int64], pages: NDArray[np.uint8]) -> Errors:
+        """One call; ECANCELED for what it did not come to."""
+        try:
+            errors: Errors = self.backend.write_many(pages, blocks).errors
+        except TransferError as e:
+            self.count(failed=1)
+            errors = e.errors
         return errors
 
     def _read_some(self, blocks: NDArray[np.int64], out: NDArray[np.uint8]) -> Errors:

@@ -82,10 +82,10 @@ def _relocate(table: Any, slots: Any, at: Any, to: Any, mover: Mover | None, pfn
         src = np.where(own, table.block_locs(np.where(own, slots[wanted], 0)), at[wanted])
         if mover is not None and len(src):
             mover(src.astype(np.uint32), to[wanted])
-        moved[wanted] = table.move_each(slots[wanted], at[wanted], to[wanted], pfn)
+        moved[wanted] = table.move_each(slots[wanted], at[wanted], to[wanted], pfn, give_back=True)
     finally:
         table.unpin_many(slots[pinned], pfn, words[pinned] >> np.uint64(1) & SHADOW_MAX)
-        table.block_free(np.concatenate([to[~moved], at[moved & (at != 0)]]))
+        table.block_free(to[~moved])
     return moved
 
 

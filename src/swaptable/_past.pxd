@@ -1,7 +1,6 @@
-# Contiguous allocation past the end, locations of slots, and who owns a block.
+# Contiguous allocation past the end, and who owns a block.
 # Imports the area, blocks, users and what lies under them.
 # Used by the core only; the layout is private.
-from libc.errno cimport EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, ESTALE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -59,27 +58,42 @@ cdef inline int64_t slot_of(space_t *s, uint32_t front, int *member) noexcept no
     return <int64_t>slot if member[0] >= 0 else -1
 
 
-cdef inline void set_owner(area_t *who, int64_t slot, uint32_t loc, swap_stat_t *st) noexcept nogil:
-    """Note that a block serves slot *slot* of *who*, or with -1 nobody, if its device keeps that.
+cdef inline void set_owners(area_t *who, const int64_t *slots, const uint32_t *locs, int64_t n, swap_stat_t *st) noexcept nogil:
+    """Note that blocks serve *slots* of *who*, or without these nobody, where their devices keep that: one lock a run in a cluster.
 
-    Context: no cluster or list lock; the block is the caller's.
+    Context: no cluster or list lock; the blocks are the caller's, the slots of one cluster. Location 0 is passed over.
     """
+    cdef int64_t k = 0, end
+    while k < n:
+        end = same_blocks(locs, k, n)
+        if locs[k]:
+            own_cluster(who, NULL if slots == NULL else slots + k, locs + k, end - k, st)
+        k = end
+
+
+cdef inline void own_cluster(area_t *who, const int64_t *slots, const uint32_t *locs, int64_t n, swap_stat_t *st) noexcept nogil:
+    """`set_owners` of blocks in one cluster, which serve slots of one."""
     cdef uint64_t block
-    cdef area_t *t = block_of(who, loc, &block)
+    cdef area_t *t = block_of(who, locs[0], &block)
     cdef cluster_t *ci
-    cdef uint32_t spare = NO_RECORD, front
+    cdef uint32_t spare = NO_RECORD, unit = 0
+    cdef uint32_t *owners
+    cdef int64_t k
     if t == NULL or not t.keep_owners:
         return
-    front = front_of(who, slot) if slot >= 0 else 0
     ci = &t.clusters[block >> CLUSTER_SHIFT]
-    if peek32(&ci.owners) == 0 and front:
-        spare = pool_get(&t.pool, OWNERS)
+    if slots != NULL:
+        unit = front_of(who, slots[0]) & ~<uint32_t>(UNIT_BLOCKS - 1)
+        if unit and peek32(&ci.owners) == 0:
+            spare = pool_get(&t.pool, OWNERS)
     lock_cluster(ci, st)
     if ci.owners == 0 and spare != NO_RECORD:
         poke32(&ci.owners, spare)
         spare = NO_RECORD
     if ci.owners:
-        half_at(&t.pool, OWNERS, ci.owners)[block & (CLUSTER_SLOTS - 1)] = front
+        owners = half_at(&t.pool, OWNERS, ci.owners)
+        for k in range(n):
+            owners[locs[k] & (CLUSTER_SLOTS - 1)] = unit | <uint32_t>(slots[k] & (UNIT_BLOCKS - 1)) if unit else 0
     spin_unlock(&ci.lock)
     if spare != NO_RECORD:
         pool_put(&t.pool, OWNERS, spare, False)
@@ -245,6 +259,7 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
     so that nobody sees a slot without its location. Return: whether there was room; nothing changed if not.
     """
     cdef uint32_t[CLUSTER_SLOTS] locs
+    cdef int64_t[CLUSTER_SLOTS] slots
     cdef int64_t slot, k, nr = <int64_t>1 << r.order
     cdef uint64_t word = r.word if r.pfns == NULL else r.word | (r.pfns[r.done] << 2)
     cdef sums_t sums
@@ -256,7 +271,8 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
         return False
     if t.keep_owners:
         for k in range(nr):
-            set_owner(t, slot + k, locs[k], st)
+            slots[k] = slot + k
+        set_owners(t, slots, locs, nr, st)
     memset(&sums, 0, sizeof(sums))
     sums.past = nr
     sums_add(t, &sums, <uint32_t>(slot >> CLUSTER_SHIFT))
@@ -270,127 +286,3 @@ cdef inline bint alloc_past(area_t *t, request_t *r, swap_stat_t *st) noexcept n
     st.extents += extents_of(locs, nr)
     st.words += nr
     return True
-
-
-# ---- locations
-
-cdef inline int64_t area_take(area_t *t, int64_t n, uint32_t *out, bint runs, swap_stat_t *st) noexcept nogil:
-    """Take up to *n* blocks for whoever will locate slots there; ascending. Return: how many."""
-    cdef int64_t part, took, k, got = 0
-    cdef uint64_t block
-    cdef bint broken
-    while got < n:
-        part = min(n - got, <int64_t>1 << 16, max(blocks_free(t), <int64_t>1))
-        if blocks_reserve(t, part):
-            break
-        took = take_reserved(t, part, out + got, runs, &broken, st)   # fewer where others were first: they are welcome
-        add64(&t.gathering, -took)
-        for k in range(took):
-            block_of(t, out[got + k], &block)
-            if not hold(t, block, st):
-                blocks_home(t, out + got + k, took - k, False, st)
-                took = k
-                break
-        got += took
-        if took < part:
-            break
-    sort_locs(out, got)
-    return got
-
-
-cdef inline int area_give(area_t *any, const uint32_t *locs, int64_t n, int64_t *done, swap_stat_t *st) noexcept nogil:
-    """Give back blocks that are nobody's location. Return: 0 or -ENOENT; *done* were given back."""
-    cdef uint64_t block
-    cdef area_t *t
-    done[0] = 0
-    while done[0] < n:
-        t = block_of(any, locs[done[0]], &block)
-        if t == NULL or not unhold(t, block, st):
-            return -ENOENT
-        release(t, &block, 1, st)
-        done[0] += 1
-    return 0
-
-
-cdef inline int move_locked(area_t *t, int64_t slot, uint64_t pin, uint32_t old, uint32_t new, uint32_t *spare, tally_t *y,
-                            swap_stat_t *st) noexcept nogil:
-    """Change a slot's location. Context: cluster lock. Return: 0 or -errno."""
-    cdef uint32_t i = <uint32_t>(slot >> CLUSTER_SHIFT)
-    cdef unsigned int off = slot & (CLUSTER_SLOTS - 1)
-    cdef cluster_t *ci = &t.clusters[i]
-    cdef uint64_t *words = t.tables[i]
-    cdef uint64_t word
-    if words == NULL or is_packed(words) or not swp_tb_is_folio(words[off]):
-        return -ENOENT if words == NULL or is_packed(words) or swp_tb_counts(words[off]) or words[off] == 0 else -EINVAL
-    if pin != ANY_PIN and swp_tb_pfn(words[off]) != pin:
-        return -ENOENT
-    if (locs_of(t, ci)[off] if ci.locs else 0) != old:
-        return -ESTALE
-    if new == 0 and old and has_own(t, i) and not has_place(t, i, off):
-        return -EBUSY
-    if new == old:
-        return 0
-    if new and ci.locs == 0:
-        store32_release(&ci.locs, spare[0])     # readers without locks see a record of zeros, at the least
-        spare[0] = NO_RECORD
-    word = words[off]
-    if swp_tb_zero(word):               # it gets data: the location comes first, for readers without locks
-        ci.nr_zero -= 1
-        y.sums.holes -= has_own(t, i)
-    store32_release(&locs_of(t, ci)[off], new)
-    store_relaxed(words + off, word & ~ZERO_BIT)
-    ci.nr_loc += (new != 0) - (old != 0)
-    y.sums.holes += ((new != 0) - (old != 0)) * has_own(t, i)
-    holes_changed(t, i, st)
-    drop_sides_locked(t, i, y)
-    return 0
-
-
-cdef inline int area_move(area_t *t, int64_t slot, uint64_t pin, uint32_t old, uint32_t new, swap_stat_t *st) noexcept nogil:
-    """Compare and set the location of a slot in the swap cache: a FOLIO word is the pin, that of folio *pin* if it is named.
-
-    Context: no locks; the block of *new* was taken for this, that of *old* is the caller's to give back then.
-    Return: 0; -ESTALE when the location is not *old*, -ENOENT when the slot is not in the cache, -EBUSY when its own
-    block is lent, -EINVAL when *new* is no block that is held.
-    """
-    cdef uint32_t spare = NO_RECORD
-    cdef uint64_t block
-    cdef area_t *to
-    cdef tally_t y
-    cdef int err
-    if not in_range(t, slot):
-        return -EINVAL
-    if new and new != old:
-        to = block_of(t, new, &block)
-        if to == NULL or not unhold(to, block, st):     # nobody else can give it to a slot from here on
-            return -EINVAL
-    tally_begin(&y)
-    err = -EAGAIN
-    while err == -EAGAIN:
-        if new and spare == NO_RECORD and peek32(&t.clusters[slot >> CLUSTER_SHIFT].locs) == 0:
-            spare = pool_get(&t.pool, LOCATIONS)
-            if spare == NO_RECORD:
-                err = -ENOMEM
-                break
-        lock_cluster(&t.clusters[slot >> CLUSTER_SHIFT], st)
-        if not new or spare != NO_RECORD or t.clusters[slot >> CLUSTER_SHIFT].locs:
-            err = move_locked(t, slot, pin, old, new, &spare, &y, st)
-        spin_unlock(&t.clusters[slot >> CLUSTER_SHIFT].lock)
-    tally_settle(t, &y, st)
-    if spare != NO_RECORD:
-        pool_put(&t.pool, LOCATIONS, spare, False)
-    if err and new and new != old:
-        hold(to, block, st)
-    if err or old == new:
-        return err
-    sums_add(t, &y.sums, <uint32_t>(slot >> CLUSTER_SHIFT))
-    if load_ptr(&t.events) != NULL:
-        event_put(&t.events, EVENT_MOVE, 0, slot, 1, 0, old, new)
-    if old:
-        set_owner(t, -1, old, st)
-        to = block_of(t, old, &block)
-        if to != NULL:
-            hold(to, block, st)
-    if new:
-        set_owner(t, slot, new, st)
-    return 0

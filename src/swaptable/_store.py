@@ -23,6 +23,7 @@ from swaptable.tiers import ALL_TIERS
 
 Slots = NDArray[np.int64]
 Errors = NDArray[np.int32]
+At = tuple[NDArray[np.int32], NDArray[np.int64]]
 _NONE = np.zeros(0, np.int64)
 VMSTAT = (
     "pswpin", "pswpout", "swpin_zero", "swpout_zero", "swap_ra", "swap_ra_hit", "zswpin", "zswpout", "zswpwb",
@@ -47,7 +48,8 @@ class Packed(NamedTuple):
 class Work(NamedTuple):
     """Slots, their data and who pays for them.
 
-    *fetch* fills the pages when they are wanted; without it they are there.
+    *fetch* fills the pages when they are wanted; without it they are there. *at* is where the data is so far, as
+    `SwapTable.resolve` says it: it stays there while the slots are pinned.
     """
 
     front: Device
@@ -56,13 +58,15 @@ class Work(NamedTuple):
     ids: Ids
     packed: Packed | None
     fetch: Fetch | None = None
+    at: At | None = None
 
     def part(self, which: NDArray[np.int64]) -> Work:
         """Some of it; without a copy when it is all."""
         if len(which) == len(self.slots):
             return self
         packed = None if self.packed is None else Packed(self.packed.lengths[which], self.packed.codec)
-        return Work(self.front, self.slots[which], self.pages[which], self.ids[which], packed)
+        at = None if self.at is None else (self.at[0][which], self.at[1][which])
+        return Work(self.front, self.slots[which], self.pages[which], self.ids[which], packed, at=at)
 
 
 class Store:
@@ -118,9 +122,14 @@ class Store:
 
     # ---- reading
 
-    def read(self, front: Device, slots: Slots, out: NDArray[np.uint8], moving: bool = False) -> Errors:
-        """Read the data of pinned slots; for each 0 or an errno. ENODATA: there is none. *moving*: nobody swaps in."""
-        members, blocks = front.table.resolve(slots)
+    def read(
+        self, front: Device, slots: Slots, out: NDArray[np.uint8], moving: bool = False, at: At | None = None
+    ) -> Errors:
+        """Read the data of pinned slots; for each 0 or an errno. ENODATA: there is none.
+
+        *moving*: nobody swaps in. *at*: where the data is, if that was asked while the slots were pinned.
+        """
+        members, blocks = front.table.resolve(slots) if at is None else at
         errors = np.zeros(len(slots), np.int32)
         for device, where in self._by_member(members):
             whole = len(where) == len(slots)
@@ -128,8 +137,8 @@ class Store:
             errors[where] = device.read(blocks[where], part)
             if not whole:
                 out[where] = part
-            good = int((errors[where] == 0).sum())
             if not moving:
+                good = len(where) - int(np.count_nonzero(errors[where]))
                 looked = {"zswap_lookups": good, "zswap_misses": 0 if device.pool else good} if self.reserve else {}
                 self.count(**({"zswpin": good} if device.pool else {"pswpin": good}), **looked)
         none = members < 0
@@ -159,6 +168,7 @@ class Store:
         in_place: bool,
         packed: Packed | None = None,
         fetch: Fetch | None = None,
+        at: At | None = None,
     ) -> tuple[Mask, Errors]:
         """Store the data of pinned slots on the first of *devices* that takes it.
 
@@ -170,6 +180,8 @@ class Store:
             *pages* are compressed; only for devices that are no pools.
         fetch : callable(first, end) -> Errors, optional
             Fills *pages* as they are wanted; what it cannot read is not placed. For one device, where nobody pays.
+        at : pair of arrays, optional
+            Where the data is, if that was asked while the slots were pinned.
 
         Returns
         -------
@@ -182,7 +194,8 @@ class Store:
             left = np.flatnonzero(~placed)
             if not len(left):
                 break
-            work = Work(front, slots, pages, ids, packed, fetch)
+            work = Work(front, slots, pages, ids, packed, fetch, at)
+            at = None  # what was placed is elsewhere now
             errors[left] = self._place_on(device, work if len(left) == len(slots) else work.part(left), in_place)
             placed[left] = errors[left] == 0
         return placed, errors
@@ -190,7 +203,7 @@ class Store:
     def _place_on(self, device: Device, work: Work, in_place: bool) -> Errors:
         """`place` on one device."""
         front, slots, ids = work.front, work.slots, work.ids
-        members, blocks = front.table.resolve(slots)
+        members, blocks = front.table.resolve(slots) if work.at is None else work.at
         backed = self.real(members)
         may = self.charges.may_zswap(ids) if device.pool else self.charges.gain(front, ids, backed)
         admitted = may.copy()
@@ -209,7 +222,7 @@ class Store:
         placed = errors == 0
         lost = placed & backed if device.pool else admitted & ~placed & ~backed
         self.charges.lose(front, np.where(lost, ids, 0).astype(np.uint64))
-        n = int(placed.sum())
+        n = int(np.count_nonzero(placed))
         self.count(**({"zswpout": n} if device.pool else {"pswpout": n}))
         return errors
 
@@ -228,8 +241,7 @@ class Store:
         good = slots[errors == 0]
         front.table.block_free(front.table.block_locs(good))
         olds = front.table.locs(good)
-        moved = front.table.move_each(good, olds, 0)
-        front.table.block_free(olds[moved])
+        moved = front.table.move_each(good, olds, 0, give_back=True)
         front.table.block_take(good[~moved])
         errors[np.flatnonzero(errors == 0)[~moved]] = errno.EBUSY
         return errors
@@ -249,9 +261,9 @@ class Store:
             blocks = self.devices.space.where(news[good])[1]
             device.mark(blocks, work.packed.lengths[good], work.packed.codec)
         olds = front.table.locs(slots[good])
-        moved = front.table.move_each(slots[good], olds, news[good])
+        moved = front.table.move_each(slots[good], olds, news[good], give_back=True)
         errors[good[~moved]] = errno.ESTALE
-        front.table.block_free(np.concatenate([news[good[~moved]], olds[moved & (olds != 0)]]))
+        front.table.block_free(news[good[~moved]])
         if self.reserve and device.pool and not front.ghost:
             front.table.block_take(slots[good[moved & (olds == 0)]])
         return errors

@@ -275,7 +275,7 @@ cdef struct update_t:       # one operation on runs of nr slots
     int nr
     uint64_t arg            # users, pfn or shadow
     uint64_t most           # the largest that fits
-    uint64_t pin            # of OP_UNPIN: cache_del, if the folio is this one
+    const uint64_t *pins    # of OP_UNPIN: cache_del, if the folio is this one
     const uint64_t *args    # one per run, in the place of arg
     uint64_t *old           # the words replaced, nr per run (not of OP_FREE); or NULL
 
@@ -319,7 +319,7 @@ cdef inline int update_run(area_t *t, uint32_t i, uint64_t *words, int64_t slot,
     cdef int err
     if off + <unsigned int>u.nr > CLUSTER_SLOTS or arg > u.most:
         return -EINVAL
-    if u.op == OP_UNPIN and swp_tb_pfn(words[off]) != u.pin:
+    if u.op == OP_UNPIN and swp_tb_pfn(words[off]) != u.pins[k]:
         return -EBUSY
     if u.nr > 1:
         j = update_alike(t, i, words, off, u, arg, k, y)
@@ -546,12 +546,20 @@ cdef inline int update_one(area_t *t, int op, int64_t slot, int nr, uint64_t arg
     return update(t, &slot, 1, &done, &u, st)
 
 
-cdef inline int unpin_one(area_t *t, int64_t slot, uint64_t shadow, uint64_t pin, uint64_t *old, swap_stat_t *st) noexcept nogil:
-    """Take a slot out of the swap cache, if it is still there under the folio *pin*; *old* had what it was. Return: 0 or -errno."""
-    cdef update_t u
-    cdef int64_t done
-    u.op, u.nr, u.arg, u.args, u.old, u.pin = OP_UNPIN, 1, shadow, NULL, old, pin
-    return update(t, &slot, 1, &done, &u, st)
+cdef inline void update_each(area_t *t, const int64_t *slots, int64_t n, update_t *u, uint8_t *ok, swap_stat_t *st) noexcept nogil:
+    """Do *u* to every slot that it can be done to, one lock a run in a cluster; *ok*, to which. The old words of others stay."""
+    cdef update_t v = u[0]
+    cdef int64_t k = 0, done
+    memset(ok, 1, n)
+    while k < n:
+        v.args = NULL if u.args == NULL else u.args + k
+        v.pins = NULL if u.pins == NULL else u.pins + k
+        v.old = NULL if u.old == NULL else u.old + k
+        if update(t, slots + k, n - k, &done, &v, st) == 0:
+            break
+        k += done
+        ok[k] = 0
+        k += 1
 
 
 cdef inline bint step_one(area_t *t, int op, int64_t slot, uint64_t arg, uint64_t *old, swap_stat_t *st) noexcept nogil:

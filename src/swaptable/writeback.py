@@ -22,7 +22,7 @@ from swaptable._device import Device
 from swaptable._frames import UPTODATE, Region
 from swaptable._hand import Hand
 from swaptable._listener import SpaceEvents
-from swaptable._store import Errors, Packed, Slots, Store
+from swaptable._store import At, Errors, Packed, Slots, Store
 from swaptable.events import Reason
 from swaptable.tiers import ALL_TIERS
 
@@ -137,7 +137,7 @@ class Writeback:
         ids = w.memcgs(words[some])
         to = self._targets(front, source, targets, ALL_TIERS, True, below) if self._nobody_pays() else []
         if to and not to[0].pool and not self._packs(source) and len(some) == some[-1] + 1:
-            errors[wanted] = self._stream(front, slots[some], ids, to, region)
+            errors[wanted] = self._stream(front, slots[some], ids, to, region, (members[wanted], blocks[wanted]))
             return errors
         pages, why, packed = self._fetch(front, slots, some, blocks[wanted], source, region)
         good = np.flatnonzero(why == 0)
@@ -159,19 +159,19 @@ class Writeback:
     def _packs(self, source: Device | None) -> bool:
         return self.compressed and source is not None and source.pool and source.kind == "zswap"
 
-    def _stream(self, front: Device, slots: Slots, ids: Ids, to: list[Device], region: Region) -> Errors:
+    def _stream(self, front: Device, slots: Slots, ids: Ids, to: list[Device], region: Region, at: At) -> Errors:
         """Move pinned slots to the first device a few pages at a time; what that does not take, to the others."""
         pages = region.pages[: len(slots)]
         read = np.full(len(slots), -1, np.int32)
 
         def fetch(first: int, end: int) -> Errors:
             part = slice(first, end)
-            read[part] = self.store.read(front, slots[part], pages[part], moving=True)
+            read[part] = self.store.read(front, slots[part], pages[part], moving=True, at=(at[0][part], at[1][part]))
             frames = region.frames.start + first + np.flatnonzero(read[part] == 0)
             self.store.frames.flags[frames] = UPTODATE
             return read[part]
 
-        why = self.store.place(front, slots, pages, ids, to[:1], in_place=False, fetch=fetch)[1]
+        why = self.store.place(front, slots, pages, ids, to[:1], in_place=False, fetch=fetch, at=at)[1]
         if len(to) > 1 and why.any():
             new = np.flatnonzero(read == -1)
             if len(new):  # those at the end
@@ -184,11 +184,11 @@ class Writeback:
         self, front: Device, slots: Slots, some: NDArray[np.int64], blocks: NDArray[np.int64], source: Device | None,
         region: Region,
     ) -> tuple[NDArray[np.uint8], Errors, Packed | None]:  # fmt: skip
-        """The data of slots: in their frames of the region, or as a pool has it compressed."""
+        """The data of slots: in their frames of the region, or as a pool has it compressed, in frames of any."""
         if source is not None and self._packs(source):
             lengths = source.backend.lengths(blocks)
             if (lengths > 0).all():
-                blobs, lengths = source.backend.read_blobs(blocks)
+                blobs, lengths = source.backend.read_blobs(blocks, region.pages[: len(blocks)])
                 self.store.count(zswap_blobs=len(blobs))
                 return blobs, np.zeros(len(some), np.int32), Packed(lengths, source.backend.codec)
         if len(some) == some[-1] + 1:
@@ -248,7 +248,7 @@ class Writeback:
             for front, slots in self.cold(source, min(n - done, BATCH), group):
                 seen = True
                 errors = self.move(front, slots, source, None, below=source.priority)
-                moved += int((errors == 0).sum())
+                moved += len(errors) - int(np.count_nonzero(errors))
             done += moved
             if source.pool and moved:
                 self.store.count(zswpwb=moved)

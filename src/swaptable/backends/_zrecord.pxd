@@ -294,3 +294,12 @@ cdef inline void rec_prefetch(zstore_t *s, uint32_t nr) noexcept nogil:
         at = zs_at(&s.zs, rec_loc(head, zspage))
         for i in range(0, min(rec_length(head) + ZS_HEADER, REC_AHEAD), 64):
             prefetch_read(at + i)
+
+
+cdef inline void rec_prefetch_zspage(zstore_t *s, uint32_t nr) noexcept nogil:
+    """Fetch what a record's object is freed in; a hint."""
+    cdef uint32_t zspage
+    if (head_load(rec_head(s, nr)) & REC_STATE) == REC_OBJECT:
+        zspage = <uint32_t>load_relaxed(rec_body(s, nr))
+        if zspage < s.zs.max_zspages:
+            prefetch_write(&s.zs.z[zspage])

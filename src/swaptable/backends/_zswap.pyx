@@ -17,7 +17,7 @@ from swaptable.backends._zcheck cimport check_records, check_spool
 from swaptable.backends._zrecord cimport (
     REC_FREE, REC_LOCK, REC_OBJECT, REC_RAW, REC_REFERENCED, REC_STATE, REC_TAKEN, head_cas, head_load, head_store,
     rec_alloc, rec_body, rec_count, rec_drop, rec_has_object, rec_head, rec_length, rec_load, rec_loc, rec_lock, rec_pack, rec_pin,
-    rec_prefetch, rec_unpin, rec_write, stat_flush, stat_read, zobject_t, zstat_t, zstore_t,
+    rec_prefetch, rec_prefetch_zspage, rec_unpin, rec_write, stat_flush, stat_read, zobject_t, zstat_t, zstore_t,
 )
 from swaptable.backends._zspool cimport (
     ZS_CLASS_BYTES, ZS_HEADER, ZS_PAGE, zs_at, zs_compact, zs_destroy, zs_give_back, zs_init, zs_reserve, zs_unreserve, zspage_t,
@@ -31,6 +31,7 @@ from swaptable.errors import CheckError, raise_errno
 cdef enum:
     HAND = 4096             # records that the hand passes under its lock
     NUMBERS = 64            # numbers that a store takes at once
+    AHEAD_DROP = 8          # prefetch distance, in elements
     NO_NUMBER = 0xffffffff
     MOST_NUMBERS = 1 << 30
     MOST_LIMIT = 1 << 28    # pages: 1 TiB
@@ -250,6 +251,8 @@ cdef int drop_run(pool_t *p, const int64_t *numbers, int64_t n, int64_t *done) n
     cdef zstat_t st
     memset(&st, 0, sizeof(st))
     while i < n and 0 <= numbers[i] < nr:
+        if i + AHEAD_DROP < n and 0 <= numbers[i + AHEAD_DROP] < nr:
+            rec_prefetch_zspage(&p.store, <uint32_t>numbers[i + AHEAD_DROP])
         one = <uint32_t>numbers[i]
         if not rec_lock(&p.store, one, &head):
             break
@@ -274,12 +277,15 @@ cdef int blob_run(pool_t *p, const int64_t *numbers, int64_t n, uint8_t *out, in
     cdef uint8_t *at
     for i in range(n):
         done[0] = i
+        if i + 1 < n and 0 <= numbers[i + 1] < nr:
+            rec_prefetch(&p.store, <uint32_t>numbers[i + 1])
         if not 0 <= numbers[i] < nr or not rec_lock(&p.store, <uint32_t>numbers[i], &head):
             return -ENOENT
         if rec_has_object(head):
             at = zs_at(&p.store.zs, rec_loc(head, load_relaxed(rec_body(&p.store, <uint32_t>numbers[i]))))
             lengths[i] = <int32_t>rec_length(head)
             memcpy(out + i * PAGE_BYTES, at if (head & REC_STATE) == REC_RAW else at + ZS_HEADER, lengths[i])
+            memset(out + i * PAGE_BYTES + lengths[i], 0, PAGE_BYTES - lengths[i])
         head_store(rec_head(&p.store, <uint32_t>numbers[i]), head)
         if not rec_has_object(head):
             return -EINVAL
@@ -577,8 +583,13 @@ cdef class ZswapPool:
                     out[i] = 0
         return array
 
-    def read_blobs(self, blocks):
+    def read_blobs(self, blocks, out=None):
         """Copy pages as they are stored, for writeback without decompression.
+
+        Parameters
+        ----------
+        blocks : array of int, shape (n,)
+        out : writable buffer of n times 4096 bytes, optional
 
         Returns
         -------
@@ -597,15 +608,22 @@ cdef class ZswapPool:
         cdef const int64_t[::1] numbers = numbers_array(blocks, -1)
         cdef int64_t n = numbers.shape[0], done = 0
         cdef int err = 0
-        blob_array, length_array = np.zeros((n, PAGE_BYTES), np.uint8), np.zeros(n, np.int32)
-        cdef uint8_t[:, ::1] blobs = blob_array
+        cdef Py_buffer view
+        length_array = np.zeros(n, np.int32)
         cdef int32_t[::1] lengths = length_array
-        if n:
-            with nogil:
-                err = blob_run(&self.p, &numbers[0], n, &blobs[0, 0], &lengths[0], &done)
+        out = pages_made(out, n)
+        if pages_open(out, &view, True) != n:
+            PyBuffer_Release(&view)
+            raise_errno(EINVAL, f"out: expected {n} pages of 4096 bytes")
+        try:
+            if n:
+                with nogil:
+                    err = blob_run(&self.p, &numbers[0], n, <uint8_t *>view.buf, &lengths[0], &done)
+        finally:
+            PyBuffer_Release(&view)
         if err:
             raise_errno(err, f"blob of number {numbers[done]}: {WHY[err]}", done)
-        return blob_array, length_array
+        return out, length_array
 
     def write_blobs(self, blobs, lengths):
         """Store what `read_blobs` gave, by a pool of the same codec.

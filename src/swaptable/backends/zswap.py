@@ -157,9 +157,9 @@ class ZswapBackend:
         """Return the bytes of each page, compressed; 0 for one of one word; see `ZswapPool.lengths`."""
         return self.pool.lengths(blocks)
 
-    def read_blobs(self, blocks: ArrayLike) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def read_blobs(self, blocks: ArrayLike, out: Any = None) -> tuple[Any, NDArray[np.int32]]:
         """Copy pages as they are compressed, in rows of 4096 bytes, and their lengths; see `ZswapPool.read_blobs`."""
-        return self.pool.read_blobs(blocks)
+        return self.pool.read_blobs(blocks, out)
 
     def write_blobs(self, blobs: NDArray[np.uint8], lengths: ArrayLike) -> Written:
         """Store what `read_blobs` of a pool with the same codec gave."""
