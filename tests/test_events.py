@@ -259,18 +259,3 @@ def test_listeners_come_and_go_beside_threads_that_allocate():
         thread.join()
     assert seen >= 100
     table.check()
-
-
-def test_view():
-    table = SwapTable(slots=1000)
-    table.alloc_many(5, pfns=range(5))
-    words = table.view(0)
-    assert np.array_equal(words, table.words(np.arange(512)))
-    assert not words.flags.writeable
-    table.alloc()
-    assert words[6] == 0
-    assert table.view(1)[1000 - 512 :].tolist() == [2**64 - 8] * 24
-    for wrong in (-1, 2, 1 << 40):
-        with pytest.raises(SwapValueError, match=f"cluster {wrong}: expected 0 to 1"):
-            table.view(wrong)
-    assert not table.view(1 << 23).any()

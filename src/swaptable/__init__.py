@@ -29,12 +29,25 @@ from swaptable.errors import (
 if TYPE_CHECKING:
     from swaptable._capi import _C_API as _C_API
     from swaptable._capi import get_include
-    from swaptable._core import ALL, BlockSpace, DeviceList, SlotEntry, SwapTable, TableEvents, pack, unpack
+    from swaptable._core import (
+        ALL,
+        BlockSpace,
+        ClusterWindow,
+        DeviceList,
+        SlotEntry,
+        SwapTable,
+        TableEvents,
+        pack,
+        unpack,
+    )
     from swaptable._moves import Defragmented
 else:
     _LATER = {
         "_capi": ("_C_API", "get_include"),
-        "_core": ("ALL", "BlockSpace", "DeviceList", "SlotEntry", "SwapTable", "TableEvents", "pack", "unpack"),
+        "_core": (
+            *("ALL", "BlockSpace", "ClusterWindow", "DeviceList", "SlotEntry"),
+            *("SwapTable", "TableEvents", "pack", "unpack"),
+        ),
         "_moves": ("Defragmented",),
     }
 
@@ -57,6 +70,7 @@ __all__ = [
     "ALL",
     "BlockSpace",
     "CheckError",
+    "ClusterWindow",
     "CountOverflowError",
     "Defragmented",
     "DeviceList",

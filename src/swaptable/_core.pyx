@@ -872,6 +872,99 @@ cdef class TableEvents:
         return f"TableEvents({self.table!r}, pending={self.pending}, dropped={self.dropped})"
 
 
+cdef int64_t _cluster(SwapTable self, cluster) except -1:
+    cdef int64_t i = integer(cluster, "cluster")
+    if not 0 <= i < ALL_CLUSTERS or not in_range(area(self), i * CLUSTER_SLOTS):
+        raise_errno(EINVAL, f"cluster {i}: expected 0 to {(slots_end(area(self)) - 1) // CLUSTER_SLOTS}, or one past the end")
+    return i
+
+
+cdef class ClusterWindow:
+    """The 512 words of a cluster's table where they are: a read-only buffer of uint64, for `numpy.asarray` without a copy.
+
+    It is opened by :meth:`SwapTable.window` and closed by `close`, at the end of a ``with``, or when nobody has it.
+
+    Attributes
+    ----------
+    table : SwapTable
+    cluster : int
+
+    Notes
+    -----
+    No lock is held: words change while they are read, each as a whole. While the window is open the table does not
+    become another cluster's; when its own cluster is emptied or packed, what it last held, or zeros, stays to be seen,
+    and `current` says so.
+
+    >>> from swaptable import SwapTable
+    >>> table = SwapTable(slots=1024)
+    >>> slot = table.alloc(pfn=7)
+    >>> with table.window(0) as window:
+    ...     int(np.asarray(window)[slot]) == table[slot]
+    True
+    """
+
+    cdef uint64_t *words
+    cdef readonly SwapTable table
+    cdef readonly int64_t cluster
+    cdef Py_ssize_t exports
+    cdef Py_ssize_t[1] shape
+    cdef Py_ssize_t[1] strides
+
+    def __init__(self):
+        raise TypeError("a ClusterWindow is made by SwapTable.window()")
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if self.words == NULL:
+            raise BufferError(f"the window on cluster {self.cluster} is closed")
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("a table is no place to write to: the words are read-only")
+        self.shape[0], self.strides[0] = CLUSTER_SLOTS, sizeof(uint64_t)
+        buffer.buf, buffer.obj, buffer.len, buffer.itemsize = self.words, self, CLUSTER_SLOTS * sizeof(uint64_t), sizeof(uint64_t)
+        buffer.readonly, buffer.ndim, buffer.format = 1, 1, b"Q"
+        buffer.shape, buffer.strides, buffer.suboffsets, buffer.internal = self.shape, self.strides, NULL, NULL
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self.exports -= 1
+
+    @property
+    def current(self):
+        """Whether this is still the cluster's table."""
+        return self.words != NULL and <uint64_t *>load_ptr(&area(self.table).tables[self.cluster]) == self.words
+
+    def close(self):
+        """Let the table go.
+
+        Raises
+        ------
+        BufferError
+            Arrays still look at it.
+        """
+        if self.exports:
+            raise BufferError(f"the window on cluster {self.cluster} is in use by {self.exports} arrays or memoryviews")
+        if self.words != NULL:
+            pool_unkeep(&area(self.table).pool, self.words)
+            self.words = NULL
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.exports == 0:       # else it is closed with the last array
+            self.close()
+
+    def __dealloc__(self):
+        if self.words != NULL:
+            pool_unkeep(&area(self.table).pool, self.words)
+
+    def __len__(self):
+        return CLUSTER_SLOTS
+
+    def __repr__(self):
+        state = "closed" if self.words == NULL else "current" if self.current else "not the cluster's table any more"
+        return f"<ClusterWindow of cluster {self.cluster}: {state}>"
+
+
 cdef class SwapTable:
     """The swap table of one device: slots in clusters of 512, and their allocator.
 
@@ -1943,25 +2036,57 @@ cdef class SwapTable:
         store_ptr_sc(&area(self).events, events.e)
         return events
 
-    def view(self, cluster):
-        """The 512 words of a cluster as they were at one moment, read-only: uint64, shape (512,).
+    def __array__(self, dtype=None, copy=None):
+        """The words of all slots, in order: uint64, shape (slots,), read-only; a copy, as `words` makes it."""
+        cdef Py_ssize_t n = len(self), first
+        if copy is False:
+            raise ValueError("a table's words lie in many clusters: without a copy there is `window`, a cluster at a time")
+        words = np.empty(n, np.uint64)
+        for first in range(0, n, 1 << 20):
+            self.words(np.arange(first, min(first + (1 << 20), n)), words[first : first + (1 << 20)])
+        words.flags.writeable = False
+        return words if dtype is None else words.astype(dtype, copy=False)
+
+    def window(self, cluster):
+        """The table of a cluster itself, read-only; see `ClusterWindow`.
 
         Raises
         ------
         SwapValueError
             No such cluster.
-
-        Notes
-        -----
-        A copy, made under the cluster's lock. A window on the table itself would either show another cluster's words
-        once this one is emptied, or keep readers' memory from being given back for as long as it lives.
+        SlotNotInUseError
+            It has no table: none of its slots is in use, or it is packed.
+        SlotBusyError
+            64 windows of this table are open.
         """
-        cdef int64_t i = integer(cluster, "cluster"), first = i * CLUSTER_SLOTS
+        cdef int64_t i = _cluster(self, cluster)
+        cdef area_t *t = area(self)
+        cdef ClusterWindow window = ClusterWindow.__new__(ClusterWindow)
+        cdef uint32_t epoch = epoch_enter(&t.pool.readers)
+        cdef uint64_t *words = <uint64_t *>load_ptr(&t.tables[i])
+        cdef bint kept = is_table(words) and pool_keep(&t.pool, words)
+        epoch_exit(&t.pool.readers, epoch)
+        if not is_table(words):
+            raise_errno(ENOENT, f"cluster {i}: no table: {'none of its slots is in use' if words == NULL else 'it is packed'}")
+        if not kept:
+            raise_errno(EBUSY, f"cluster {i}: {WINDOWS} windows of this table are open")
+        window.words, window.table, window.cluster = words, self, i
+        return window
+
+    def view(self, cluster):
+        """The 512 words of a cluster as they were at one moment, read-only: uint64, shape (512,).
+
+        A copy, made under the cluster's lock; `window` is the memory itself.
+
+        Raises
+        ------
+        SwapValueError
+            No such cluster.
+        """
+        cdef int64_t i = _cluster(self, cluster), first = i * CLUSTER_SLOTS
         cdef uint64_t[::1] out
         cdef unsigned int off
         cdef cluster_t *ci
-        if not 0 <= i < ALL_CLUSTERS or not in_range(area(self), first):
-            raise_errno(EINVAL, f"cluster {i}: expected 0 to {(slots_end(area(self)) - 1) // CLUSTER_SLOTS}, or one past the end")
         words = np.empty(CLUSTER_SLOTS, np.uint64)
         out, ci = words, &area(self).clusters[i]
         lock_cluster(ci, &self.stat)

@@ -100,6 +100,7 @@ cdef enum:
     DEPOTS = 9
     DEPOT_SHIFT = 26        # an entry of limbo: record, depot, and whether the record must be wiped
     DIRTY = 1 << 31
+    WINDOWS = 64            # tables that somebody looks at for longer than a reader does
 
 cdef struct bits_t:         # of BITMAPS and HELD
     uint64_t map[8]         # a bit for each block of a cluster
@@ -140,6 +141,8 @@ cdef struct pool_t:
     depot_t depots[DEPOTS]
     limbo_t limbo[2]
     uint64_t limbo_bytes
+    uint64_t *kept[64]      # WINDOWS: tables that stay in limbo, one entry for each who looks
+    uint32_t nr_kept
 
 
 cdef inline uint32_t *epoch_side(epoch_t *e, uint32_t epoch) noexcept nogil:
@@ -234,6 +237,45 @@ cdef inline void depot_push_locked(depot_t *d, int kind, uint32_t nr) noexcept n
     poison(record, SHAPES[kind].bytes)
 
 
+cdef inline bint is_kept_locked(pool_t *p, const uint64_t *table) noexcept nogil:
+    cdef uint32_t k
+    for k in range(p.nr_kept):
+        if p.kept[k] == table:
+            return True
+    return False
+
+
+cdef inline bint pool_keep(pool_t *p, uint64_t *table) noexcept nogil:
+    """Let a table be nobody else's until `pool_unkeep`. Context: an epoch in which it was seen. Return: false when too many are kept."""
+    cdef bint room
+    spin_lock(&p.lock)
+    room = p.nr_kept < WINDOWS
+    if room:
+        p.kept[p.nr_kept] = table
+        p.nr_kept += 1
+    spin_unlock(&p.lock)
+    return room
+
+
+cdef inline void pool_unkeep(pool_t *p, uint64_t *table) noexcept nogil:
+    """One who looks at the table less. Context: no locks."""
+    cdef uint32_t k = 0
+    spin_lock(&p.lock)
+    while p.kept[k] != table:
+        k += 1
+    p.nr_kept -= 1
+    p.kept[k] = p.kept[p.nr_kept]
+    spin_unlock(&p.lock)
+
+
+cdef inline void limbo_push_locked(pool_t *p, uint32_t entry) noexcept nogil:
+    cdef limbo_t *limbo = &p.limbo[load32(&p.readers.epoch) & 1]
+    limbo.stack[limbo.nr] = entry
+    limbo.nr += 1
+    if limbo.nr > limbo.high:
+        limbo.high = limbo.nr
+
+
 cdef inline bint pool_advance_locked(pool_t *p) noexcept nogil:
     """Free what an earlier epoch left in limbo, if its readers are gone, and begin the next epoch."""
     cdef uint32_t now = load32(&p.readers.epoch), entry, nr
@@ -245,6 +287,9 @@ cdef inline bint pool_advance_locked(pool_t *p) noexcept nogil:
         old.nr -= 1
         entry = old.stack[old.nr]
         kind, nr = <int>(entry >> DEPOT_SHIFT & 31), entry & ((1 << DEPOT_SHIFT) - 1)
+        if p.nr_kept and is_kept_locked(p, <uint64_t *>record_at(&p.depots[kind], kind, nr)):
+            limbo_push_locked(p, entry)
+            continue
         if entry & <uint32_t>DIRTY:
             memset(record_at(&p.depots[kind], kind, nr), 0, SHAPES[kind].bytes)
         p.limbo_bytes -= SPREAD * SHAPES[kind].bytes
@@ -258,13 +303,8 @@ cdef inline void pool_put(pool_t *p, int kind, uint32_t nr, bint dirty) noexcept
 
     Context: no other lock but a cursor's. It is all zeros, unless it is *dirty*: then it is wiped once nobody reads it.
     """
-    cdef limbo_t *limbo
     spin_lock(&p.lock)
-    limbo = &p.limbo[load32(&p.readers.epoch) & 1]
-    limbo.stack[limbo.nr] = nr | <uint32_t>kind << DEPOT_SHIFT | (<uint32_t>DIRTY if dirty else 0)
-    limbo.nr += 1
-    if limbo.nr > limbo.high:
-        limbo.high = limbo.nr
+    limbo_push_locked(p, nr | <uint32_t>kind << DEPOT_SHIFT | (<uint32_t>DIRTY if dirty else 0))
     p.depots[kind].nr_live -= 1
     p.limbo_bytes += SPREAD * SHAPES[kind].bytes
     pool_advance_locked(p)
