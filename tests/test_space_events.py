@@ -1,6 +1,7 @@
 # Events of a swap space: each move of data is told once, with where it was and is, and how many bytes went.
 # Imports the package, numpy and pytest.
 # Used by pytest.
+import gc
 import threading
 
 import numpy as np
@@ -14,6 +15,13 @@ from swaptable.memcg import MemcgTree
 from swaptable.space import SwapSpace
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Spaces and their callbacks name each other; under a sanitizer address space is scarce."""
+    yield
+    gc.collect()
 
 
 def tiered(**options):

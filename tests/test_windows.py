@@ -99,7 +99,7 @@ def test_a_window_through_trim_resize_and_packing():
     table = SwapTable(slots=512 * 8, header=False)
     slots = table.alloc_many(1024)
     table.dup_many(slots)
-    table.cache_del_many(slots, np.ones(1024))
+    table.cache_del_many(slots, np.ones(1024, int))
     packed, emptied = table.window(0), table.window(1)
     table.compact(0)
     table.put_many(slots[512:])
@@ -155,10 +155,10 @@ def test_windows_beside_threads_that_churn():
             except SlotNotInUseError:
                 continue
             live = np.asarray(window)
-            before = live.copy()
-            if window.current and window.current == (before == live).all():
-                seen += 1
-            assert set((live[live != 0] >> np.uint64(2) & np.uint64(2**41 - 1)).tolist()) <= {1, 2}
+            for _ in range(3):
+                words = live.copy()
+                seen += words.any() and window.current
+                assert set((words[words != 0] >> np.uint64(2) & np.uint64(2**41 - 1)).tolist()) <= {1, 2}
             del live
             window.close()
     finally:

@@ -1725,7 +1725,7 @@ cdef class SwapTable:
 
     def own_data(self, first=0, end=None):
         """Slots from *first* to *end* whose data is in their own blocks; int64, ascending."""
-        cdef uint64_t begin = integer(first, "first"), last = area(self).slots if end is None else integer(end, "end")
+        cdef uint64_t begin = integer(first, "first"), last = load_relaxed(&area(self).slots) if end is None else integer(end, "end")
         cdef int64_t[::1] view
         cdef int64_t room = 0, n
         while True:
@@ -1771,7 +1771,7 @@ cdef class SwapTable:
         array = np.zeros(b.shape[0], np.uint32)
         view = array
         for k in range(b.shape[0]):
-            if area(self).own_blocks and b[k] < area(self).slots:
+            if area(self).own_blocks and b[k] < load_relaxed(&area(self).slots):
                 view[k] = loc_of(area(self), b[k])
         return array
 

@@ -124,13 +124,14 @@ cdef inline int lock_settled(area_t *t, uint32_t i, bint table, swap_stat_t *st)
     """
     cdef cluster_t *ci = &t.clusters[i]
     cdef uint64_t *spare = NULL
-    cdef int tries = PATIENCE
+    cdef int tries = PATIENCE, where
     while tries:
         lock_cluster(ci, st)
+        where = ci.list
         if ci.list != LIST_NONE and not is_packed(t.tables[i]) and (not table or t.tables[i] != NULL or spare != NULL):
             break
         spin_unlock(&ci.lock)
-        if ci.list == LIST_NONE:
+        if where == LIST_NONE:
             tries -= 1
             sched_yield()
         elif is_packed(<uint64_t *>load_ptr(&t.tables[i])):
