@@ -3,6 +3,7 @@
 # Used by everything above; the kernels of _core.pxd are for embedders.
 """The swap table and its slot allocator."""
 
+cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.long cimport PyLong_CheckExact
 from libc.errno cimport EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, EOVERFLOW, ESTALE
@@ -879,6 +880,7 @@ cdef int64_t _cluster(SwapTable self, cluster) except -1:
     return i
 
 
+@cython.no_gc_clear             # the collector must leave it its table until it is gone itself
 cdef class ClusterWindow:
     """The 512 words of a cluster's table where they are: a read-only buffer of uint64, for `numpy.asarray` without a copy.
 
