@@ -2,8 +2,10 @@
 # Imports the package; skips where matplotlib is not installed.
 # Used by pytest.
 import csv
+import json
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 
 from swaptable.cli import main
@@ -90,3 +92,34 @@ def test_bars_from_the_least_to_the_most():
     assert [[end[1] for end in bar] for bar in bars] == [[1.0, 3.0], [4.0, 6.0]]
     assert [[end[1] for end in bar] for bar in one] == [[5.0, 5.0]]
     assert list(ax.get_legend_handles_labels()[1]) == ["alloc, order 0", "free, order 4"]
+
+
+def test_latency(tmp_path):
+    times = {"zswap0": np.arange(1000, 2001), "swap cache": np.array([500])}
+    axes = plots.latency(times)
+    zswap, cache = axes.lines
+    assert (zswap.get_label(), cache.get_label()) == ("zswap0 (1,001)", "swap cache (1)")
+    assert dict(zip(zswap.get_ydata(), zswap.get_xdata(), strict=True))[50] == 1.5
+    assert set(cache.get_xdata()) == {0.5} and axes.get_xscale() == "log"
+    assert plots.latency(times, ax=axes) is axes and plots.latency({}).get_xlabel() == "time of a swap-in, us"
+    picture, table = plots.save_latency(tmp_path / "x.svg", times, "how it was made")
+    rows = list(csv.DictReader(table.open()))
+    assert len(rows) == 2 * 201 and ET.parse(picture)
+    assert {row["microseconds"] for row in rows if row["from"] == "swap cache"} == {"0.500"}
+
+
+def test_the_command_run(tmp_path, capsys):
+    picture = tmp_path / "swap-ins.svg"
+    command = ["run", "gcc", "--limit", "200000", "--memory", "30%", "--tier", "zswap:lz4:1M", "--tier", "memory:64M"]
+    assert main([*command, "--plot", str(picture), "--json"]) == 0
+    written = capsys.readouterr()
+    assert str(picture) in written.err and str(picture.with_suffix(".csv")) in written.err
+    found = json.loads(written.out)["swap_in_ns"]
+    drawn = list(csv.DictReader(picture.with_suffix(".csv").open()))
+    assert set(found) == {row["from"] for row in drawn} >= {"zswap0", "memory0"}
+    for name, times in found.items():
+        median = next(row for row in drawn if row["from"] == name and row["percent"] == "50.0")
+        assert float(median["microseconds"]) == pytest.approx(times["p50"] / 1000, abs=0.001)
+        assert 0 < times["p50"] <= times["p90"] <= times["p99"] <= times["p100"]
+    assert main([*command, "--plot", str(tmp_path / "x.doc")]) == 2
+    assert "expected a name that ends in .svg, .png or .pdf" in capsys.readouterr().err

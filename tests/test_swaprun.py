@@ -129,7 +129,7 @@ def test_the_command(tmp_path, capsys):
     assert cli.main(["run", "gcc", "--limit", "60000", "--memory", "30%", *tiers]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("gcc.npz: 60,000 accesses, footprint ") and "verified" in lines[0]
-    assert [line.split()[0] for line in lines[1:]] == ["tier", "ghost0", "zswap0", f"{tmp_path}/a"]
+    assert [line.split()[0] for line in lines[1:]] == ["tier", "ghost0", "zswap0", f"{tmp_path}/a", "zero"]
     assert not os.path.exists(tmp_path / "a")
 
 

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from swaptable._workload import PAGE_SIZE, parse_memory
 from swaptable.contents import Contents, generate, parse_mix, read_pages
+from swaptable.doctor import facts
 from swaptable.space import SwapSpace
 from swaptable.swaprun import Program, RunResult, add_tier, run
 
@@ -20,11 +25,16 @@ EXAMPLES = """examples:
   swaptable run sqlite-index --tier ghost --tier zswap:lz4:4M --tier file:/var/tmp/swap:64M
   swaptable run gcc --memory 30% --tier zswap:zstd-1:256M --tier zram:lz4:64M --mix zero=20,compressible=80
   swaptable run app.npz --tier file:swapfile --pages core.1234 --json
+  swaptable run x264 --tier zswap:lz4:4M --tier file:/var/tmp/swap:64M --plot swap-ins.svg
 
 Tiers, best first: zswap:CODEC:LIMIT, file:PATH[:SIZE] (made if it is not there, and removed afterwards), ghost,
 zram:CODEC:SIZE, memory:SIZE."""
 Table = tuple[str, Sequence[str], list[list[str]]]
-HEAD = ("tier", "type", "prio", "slots", "pages", "read", "written", "metadata", "pool", "compressed", "slack")
+HEAD = (
+    "tier", "type", "prio", "slots", "pages", "read", "written", "metadata", "pool", "compressed", "slack", "swap-ins",
+    "p50 us", "p99 us",
+)  # fmt: skip
+PERCENTILES = (50, 90, 99, 100)
 
 __all__ = ["EXAMPLES", "SUMMARY", "add_options", "report"]
 
@@ -41,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", default=0, type=int, metavar="N", help="of the imitation (default: 0)")
     add("--limit", metavar="N", type=int, help="the first N accesses only")
     add("--page-cluster", default=3, type=int, metavar="N", help="readahead of up to 2^N pages (default: 3)")
+    add("--plot", metavar="FILE", help="draw how long swap-ins took, with a CSV beside the picture")
     add("--compressed-writeback", action="store_true", help="what a full pool writes back stays compressed")
 
 
@@ -50,6 +61,10 @@ def report(
     """Run, and return the JSON and the table."""
     from swaptable.trace import find_trace
 
+    if args.plot:
+        from swaptable.report import plots
+
+        plots.check_picture(args.plot)
     share = parse_memory(args.memory)
     pool = (
         read_pages(args.pages)
@@ -67,6 +82,11 @@ def report(
         finally:
             for path in made:
                 os.unlink(path)
+    if args.plot:
+        tiers = " ".join(f"--tier {tier}" for tier in args.tier)
+        caption = f"swaptable run {args.trace} {tiers} --memory {args.memory} --seed {args.seed} on {facts()['cpu']}"
+        for path in plots.save_latency(args.plot, result.latencies, caption):
+            print(path, file=sys.stderr)
     return _json(args, program, result), (_title(program, result), HEAD, _rows(result))
 
 
@@ -82,7 +102,18 @@ def _json(args: argparse.Namespace, program: Program, result: RunResult) -> dict
         "seconds",
     )
     found = {name: getattr(result, name) for name in names}
-    return {"command": "run", "trace": program.name, "tiers": args.tier, **found, "report": result.report.to_dict()}
+    latencies = {
+        name: {"n": len(times)} | {f"p{p}": int(t) for p, t in zip(PERCENTILES, _percentiles(times), strict=True)}
+        for name, times in result.latencies.items()
+    }
+    return {
+        "command": "run", "trace": program.name, "tiers": args.tier, **found, "swap_in_ns": latencies,
+        "report": result.report.to_dict(),
+    }  # fmt: skip
+
+
+def _percentiles(times: NDArray[np.int64]) -> list[float]:
+    return list(np.percentile(times, PERCENTILES, method="inverted_cdf"))
 
 
 def _title(program: Program, result: RunResult) -> str:
@@ -96,9 +127,19 @@ def _title(program: Program, result: RunResult) -> str:
 
 
 def _rows(result: RunResult) -> list[list[str]]:
-    return [
+    rows = [
         [t.name, t.kind, str(t.priority), *(f"{n:,}" for n in (
             t.slots, t.pages, t.io["read"], t.io["written"], t.metadata, t.pool, t.compressed, t.slack,
-        ))]
+        )), *_times(result, t.name)]
         for t in result.report.tiers
     ]  # fmt: skip
+    places = [name for name in result.latencies if name not in {row[0] for row in rows}]
+    return rows + [[name, *[""] * 10, *_times(result, name)] for name in places]
+
+
+def _times(result: RunResult, name: str) -> list[str]:
+    times = result.latencies.get(name)
+    if times is None:
+        return ["0", "-", "-"]
+    middle, _, late, _ = _percentiles(times)
+    return [f"{len(times):,}", f"{middle / 1000:.1f}", f"{late / 1000:.1f}"]

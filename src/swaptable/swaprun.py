@@ -9,12 +9,13 @@ import errno
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swaptable import _words as w
 from swaptable._runtiers import add_tier
 from swaptable._workload import trace_blocks
 from swaptable.contents import Contents
@@ -95,6 +96,9 @@ class RunResult:
     seconds : float
         In the swap system, without the making and comparing of contents.
     report : Report
+    latencies : dict of str to ndarray of int64
+        Nanoseconds of each swap-in, by where the page was: a device's or pool's name, ``swap cache`` (readahead had
+        brought it, or it had not left yet), ``zero page``. As `SwapSpace.fault` takes it, Python included.
     """
 
     accesses: int
@@ -106,6 +110,7 @@ class RunResult:
     written_back: int
     seconds: float
     report: Report
+    latencies: dict[str, NDArray[np.int64]]
 
 
 class _Machine:
@@ -121,6 +126,7 @@ class _Machine:
         self.resident: OrderedDict[int, None] = OrderedDict()
         self.faults = self.swapped_in = self.verified = self.written_back = 0
         self.seconds = 0.0
+        self.times: dict[str, list[int]] = {}
 
     def access(self, place: int, write: bool) -> None:
         """A page that is not in memory."""
@@ -140,9 +146,13 @@ class _Machine:
 
     def _swap_in(self, place: int) -> None:
         k = int(np.searchsorted(self.starts, place, "right")) - 1
-        begin = perf_counter()
-        mapped = self.space.fault(int(self.entries[place]), self.vmas[k], place - int(self.starts[k]), keep=True)
-        self.seconds += perf_counter() - begin
+        entry = int(self.entries[place])
+        source = self._where(entry)
+        begin = perf_counter_ns()
+        mapped = self.space.fault(entry, self.vmas[k], place - int(self.starts[k]), keep=True)
+        took = perf_counter_ns() - begin
+        self.seconds += took / 1e9
+        self.times.setdefault(source, []).append(took)
         at = np.array([place])
         if not np.array_equal(mapped.pages, self.contents.of(at, self.versions[at])):
             raise CheckError(f"page {place} of {self.program.name} came back with other contents than it had")
@@ -152,6 +162,17 @@ class _Machine:
         # While the page is in memory its page table entry is none to the readahead, and the slot only a copy.
         self.entries[place] = -1 - int(mapped.entries[0]) if mapped.pfns[0] else -1
         self.dirty[place] = not mapped.pfns[0]
+
+    def _where(self, entry: int) -> str:
+        """Where a page that is swapped out is now."""
+        slot = entry & w.SLOT_MASK
+        front = self.space.devices.by_type[entry >> w.TYPE_SHIFT]
+        assert front is not None
+        words = front.table.words([slot])
+        if w.is_folio(words)[0]:
+            return "swap cache"
+        member = int(front.table.resolve([slot])[0][0])
+        return "zero page" if member < 0 else self.space.devices.member(member).name
 
     def _reclaim(self) -> None:
         n = min(RECLAIM, len(self.resident) - 1)
@@ -244,7 +265,7 @@ def run(
     machine.free()
     return RunResult(
         total, machine.faults, machine.swapped_in, machine.verified, memory, program.footprint, machine.written_back,
-        machine.seconds, report,
+        machine.seconds, report, {name: np.array(times) for name, times in sorted(machine.times.items())},
     )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from swaptable.thp_test import Round
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; each line has its own style too.
@@ -140,6 +142,82 @@ def threads(measured: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
     ax.set_ylabel("millions a second, all threads")
     ax.grid(alpha=0.3)
     return ax
+
+
+def latency(times: Mapping[str, Any], ax: Any = None) -> Any:
+    """Cumulative distribution of the time that swap-ins took, a line for each place that pages were at; the axes.
+
+    Parameters
+    ----------
+    times : mapping of str to array of int, shape (n,)
+        Nanoseconds of each, as `swaptable.swaprun.RunResult.latencies` has them.
+    ax : matplotlib axes, optional
+        New ones by default.
+    """
+    ax = _pyplot().figure().add_subplot() if ax is None else ax
+    for k, (name, some) in enumerate(times.items()):
+        ax.plot(
+            [us for _, us in _distribution(some)], [percent for percent, _ in _distribution(some)],
+            drawstyle="steps-post", color=COLOURS[k % len(COLOURS)], linestyle=STYLES[k % len(STYLES)],
+            label=f"{name} ({len(some):,})",
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_ylim(0, 101)
+    ax.set_xlabel("time of a swap-in, us")
+    ax.set_ylabel("swap-ins that took no longer, %")
+    ax.grid(alpha=0.3, which="both")
+    if times:
+        ax.legend(loc="lower right")
+    return ax
+
+
+def _distribution(times: Any) -> list[tuple[float, float]]:
+    """(percent, microseconds) in steps of half a percent: measured times, none between two."""
+    steps = [k / 2 for k in range(201)]
+    found = np.percentile(times, steps, method="inverted_cdf") / 1000
+    return list(zip(steps, found.tolist(), strict=True))
+
+
+def save_latency(path: str | Path, times: Mapping[str, Any], caption: str) -> list[Path]:
+    """Draw `latency` into a file, with a CSV of the same numbers beside it; the files written.
+
+    Parameters
+    ----------
+    path : path
+        Its ending names the format: .svg, .png, .pdf.
+    times : mapping of str to array of int
+    caption : str
+        What was run, and on which machine.
+    """
+    path = Path(path)
+    check_picture(path)
+    figure = _pyplot().figure(figsize=(7, 4.5), layout="constrained")
+    latency(times, figure.add_subplot())
+    figure.suptitle(caption, fontsize="small", wrap=True)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    _pyplot().close(figure)
+    table = path.with_suffix(".csv")
+    with table.open("w", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(["from", "percent", "microseconds"])
+        for name, some in times.items():
+            rows.writerows([name, percent, f"{us:.3f}"] for percent, us in _distribution(some))
+    return [path, table]
+
+
+def check_picture(path: str | Path) -> None:
+    """Complain before the work begins of what could not be drawn after it.
+
+    Raises
+    ------
+    ValueError
+        The ending is no format that can be drawn.
+    RuntimeError
+        matplotlib is not installed.
+    """
+    _pyplot()
+    if Path(path).suffix not in (".svg", ".png", ".pdf"):
+        raise ValueError(f"{path}: expected a name that ends in .svg, .png or .pdf")
 
 
 def save_thp_test(path: str | Path, runs: Runs, caption: str) -> list[Path]:
