@@ -1,5 +1,5 @@
 # The command `run`: a trace on tiers that the user names, with real page contents that are verified.
-# May import swaprun, the swap space, contents and what the command line uses.
+# May import swaprun, the swap space, contents, provenance and what the command line uses.
 # Used by cli.py.
 """``swaptable run``: options, and the report that they ask for."""
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from swaptable._workload import PAGE_SIZE, parse_memory
 from swaptable.contents import Contents, generate, parse_mix, read_pages
-from swaptable.doctor import facts
+from swaptable.doctor import facts, version
+from swaptable.provenance import commit
 from swaptable.space import SwapSpace
 from swaptable.swaprun import Program, RunResult, add_tier, run
 
@@ -73,20 +74,22 @@ def report(
     )
     program = Program.load(find_trace(args.trace), args.limit)
     memory = int(program.footprint * share) if isinstance(share, float) else int(share) // PAGE_SIZE
-    made: list[str] = []
+    files: list[str] = []
     with SwapSpace(page_cluster=args.page_cluster, compressed_writeback=args.compressed_writeback) as space:
         try:
             for number, tier in enumerate(args.tier):
-                made += add_tier(space, tier, 1000 - number)
+                files += add_tier(space, tier, 1000 - number)
             result = run(space, program, memory, Contents(pool), progress)
         finally:
-            for path in made:
+            for path in files:
                 os.unlink(path)
     if args.plot:
         tiers = " ".join(f"--tier {tier}" for tier in args.tier)
-        caption = f"swaptable run {args.trace} {tiers} --memory {args.memory} --seed {args.seed} on {facts()['cpu']}"
-        for path in plots.save_latency(args.plot, result.latencies, caption):
-            print(path, file=sys.stderr)
+        limit = "" if args.limit is None else f" --limit {args.limit}"
+        caption = f"swaptable run {args.trace} {tiers} --memory {args.memory}{limit} --seed {args.seed}"
+        made = f"swaptable {commit() or version('swaptable')} on {facts()['cpu']}"
+        for written in plots.save_latency(args.plot, result.latencies, f"{caption}\n{made}"):
+            print(written, file=sys.stderr)
     return _json(args, program, result), (_title(program, result), HEAD, _rows(result))
 
 
