@@ -171,7 +171,7 @@ def header_of(path, edit):
 
 def without_last(text):
     """Yesterday's header: one function and one version less."""
-    text, n = re.subn(r"\n    void \(\*trim\)[^\n]*\n(?=\} swaptable_api;)", "\n", text)
+    text, n = re.subn(r"\n    void \(\*set_reclaim\)[^\n]*\n(?=\} swaptable_api;)", "\n", text)
     assert n == 1
     return text.replace("SWAPTABLE_ABI_VERSION 1u", "SWAPTABLE_ABI_VERSION 0u")
 

@@ -11,7 +11,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from swaptable._alloc cimport alloc_runs
-from swaptable._area cimport area_t, in_range, lock_cluster, request_t
+from swaptable._area cimport area_t, in_range, lock_cluster, reclaim_t, request_t
 from swaptable._atomic cimport spin_unlock, swap_stat_t
 from swaptable._cluster cimport CLUSTER_SHIFT, CLUSTER_SLOTS, cluster_t
 from swaptable._core cimport (
@@ -153,6 +153,7 @@ cdef extern from "swaptable.h":
         int64_t (*next)(swaptable_table *, int64_t) noexcept nogil
         uint64_t (*compact)(swaptable_table *, int64_t, int64_t, uint64_t, uint64_t, swaptable_stat *) noexcept nogil
         void (*trim)(swaptable_table *) noexcept nogil
+        void (*set_reclaim)(swaptable_table *, reclaim_t, void *) noexcept nogil
 
 
 # ---- kernels for Cython
@@ -576,6 +577,11 @@ cdef void api_trim(swaptable_table *h) noexcept nogil:
     table_trim(table_of(h))
 
 
+cdef void api_set_reclaim(swaptable_table *h, reclaim_t reclaim, void *arg) noexcept nogil:
+    cdef area_t *t = <area_t *>h.area
+    t.reclaim, t.reclaim_arg = reclaim, arg
+
+
 cdef swaptable_api API
 API.abi_version, API.struct_size = SWAPTABLE_ABI_VERSION, sizeof(swaptable_api)
 API.create, API.open, API.object, API.close, API.check = api_create, api_open, api_object, api_close, api_check
@@ -591,6 +597,7 @@ API.loc, API.locs, API.resolve, API.resolve_many, API.move = api_loc, api_locs, 
 API.block_alloc, API.block_free, API.owner = api_block_alloc, api_block_free, api_owner
 API.used, API.usable, API.blocks_used, API.bytes = api_used, api_usable, api_blocks_used, api_bytes
 API.next, API.compact, API.trim = api_next, api_compact, api_trim
+API.set_reclaim = api_set_reclaim
 
 _C_API = PyCapsule_New(&API, SWAPTABLE_CAPSULE, NULL)
 

@@ -1149,7 +1149,7 @@ cdef class SwapTable:
         if callback is not None and not callable(callback):
             raise_errno(EINVAL, f"callback {callback!r}: expected a callable or None")
         self.reclaim = callback
-        if callback is not None:
+        if callback is not None or area(self).reclaim != NULL:      # of a thread that searches it is still called
             area(self).reclaim_arg = <void *>self
             area(self).reclaim = ask_python
 

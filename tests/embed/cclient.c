@@ -117,6 +117,35 @@ out:
     return line;
 }
 
+/* Who has a folio in the swap cache lets go of it if its number is even. */
+static int even(void *arg, int64_t slot, int nr, uint64_t pfn) {
+    ++*(int *)arg;
+    return slot >= 0 && nr == 1 && pfn % 2 == 0;
+}
+
+static int asked(void) {
+    int line = 0, calls = 0;
+    int64_t slot, slots[1024], done;
+    uint64_t pfns[1024];
+    swaptable_table *full = NULL;
+    swaptable_options options = SWAPTABLE_OPTIONS;
+    options.slots = 1024;
+    options.flags = SWAPTABLE_NO_HEADER;
+    for (int k = 0; k < 1024; k++) pfns[k] = (uint64_t)k + 1;
+    EXPECT(api->create(&options, &full) == 0);
+    EXPECT(api->alloc_many(full, 1024, 0, 0, pfns, 0, 0, slots, &done, NULL) == 0 && done == 1024);
+    EXPECT(api->alloc(full, 0, 0, 9, 0, &slot, NULL) == -ENOSPC);
+    api->set_reclaim(full, even, &calls);
+    EXPECT(api->alloc(full, 0, 0, 9, 0, &slot, NULL) == 0 && calls > 0 && api->pfn(api->word(full, slot)) == 9);
+    EXPECT(api->pfn(api->word(full, 0)) == 1 && api->used(full) <= 1024); /* an odd one stays */
+    api->set_reclaim(full, NULL, NULL);
+    for (calls = 0; api->alloc(full, 0, 0, 1, 0, &slot, NULL) == 0;) {}
+    EXPECT(calls == 0 && api->used(full) == 1024 && api->check(full, NULL, 0) == 0);
+out:
+    api->close(full);
+    return line;
+}
+
 /* What a caller can do wrong. Nothing of it may change the table. */
 static int mistakes(swaptable_table *table) {
     int line = 0;
@@ -160,7 +189,7 @@ static PyObject *tour(PyObject *self, PyObject *args) {
     memset(&stat, 0, sizeof stat);
     if (!PyArg_ParseTuple(args, "Oi", &object, &owners)) return NULL;
     EXPECT(api->open(object, &table) == 0);
-    if ((line = life(table, 0, 5, &stat)) || (line = batches(table)) || (line = mistakes(table)) || (line = places(table, owners))) goto out;
+    if ((line = life(table, 0, 5, &stat)) || (line = batches(table)) || (line = mistakes(table)) || (line = places(table, owners)) || (line = asked())) goto out;
     EXPECT(stat.words > 20 && stat.cluster_locks > 5);
     EXPECT(api->bytes(table) > 4096 && api->check(table, why, sizeof why) == 0 && why[0] == 0);
 out:
@@ -257,7 +286,7 @@ static PyObject *lives(PyObject *self, PyObject *args) {
 
 static PyObject *version(PyObject *self, PyObject *none) {
     (void)self, (void)none;
-    return Py_BuildValue("IIni", api->abi_version, api->struct_size, (Py_ssize_t)sizeof(swaptable_api), SWAPTABLE_HAS(api, trim));
+    return Py_BuildValue("IIni", api->abi_version, api->struct_size, (Py_ssize_t)sizeof(swaptable_api), SWAPTABLE_HAS(api, set_reclaim));
 }
 
 static PyMethodDef methods[] = {

@@ -95,6 +95,10 @@ enum {
     SWAPTABLE_INVALID = 6  /* no word of the layout */
 };
 
+/* Asks the owner of the folio at pfn, which holds nr slots from slot on; nonzero lets the table free them. It is called
+ * without any lock held, by the thread that allocates, and may call the table. Under pfn 0 each slot is asked for alone. */
+typedef int (*swaptable_reclaim)(void *arg, int64_t slot, int nr, uint64_t pfn);
+
 typedef struct swaptable_api {
     uint32_t abi_version; /* of the module */
     uint32_t struct_size; /* bytes of the module's table */
@@ -192,6 +196,9 @@ typedef struct swaptable_api {
     uint64_t (*compact)(swaptable_table *table, int64_t slot, int64_t n, uint64_t now, uint64_t min_age, swaptable_stat *stat);
     /* Return the memory of what no cluster uses to the system. */
     void (*trim)(swaptable_table *table);
+    /* Have reclaim asked, once more than half of all swap is used, for slots that only the swap cache holds; NULL: nobody is.
+     * In the place of what Python's set_reclaim() named. No other thread uses the table meanwhile. */
+    void (*set_reclaim)(swaptable_table *table, swaptable_reclaim reclaim, void *arg);
 } swaptable_api;
 
 /* Has the module this function? For one that was added after the version that swaptable_import() was asked for. */
