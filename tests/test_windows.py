@@ -145,7 +145,9 @@ def test_what_has_no_window():
     with pytest.raises(TypeError, match=r"made by SwapTable\.window"):
         ClusterWindow()
     table.alloc()
+    before = table.memory()["total"]
     windows = [table.window(0) for _ in range(64)]
+    assert table.memory()["total"] == before + 64 * 8
     with pytest.raises(SlotBusyError, match="64 windows of this table are open"):
         table.window(0)
     windows.pop().close()

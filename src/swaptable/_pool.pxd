@@ -2,9 +2,10 @@
 # Imports the locks.
 # Used by the core only; the layout is private.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from swaptable._atomic cimport add32, ctz64, load32, spin_lock, spin_unlock, store32
+from swaptable._atomic cimport add32, ctz64, load32, load_ptr, spin_lock, spin_unlock, store32, store_ptr
 
 cdef extern from *:
     """
@@ -141,7 +142,7 @@ cdef struct pool_t:
     depot_t depots[DEPOTS]
     limbo_t limbo[2]
     uint64_t limbo_bytes
-    uint64_t *kept[64]      # WINDOWS: tables that stay in limbo, one entry for each who looks
+    uint64_t **kept         # WINDOWS tables that stay in limbo, one for each who looks; NULL until somebody does
     uint32_t nr_kept
 
 
@@ -227,6 +228,7 @@ cdef inline void pool_drop(pool_t *p) noexcept nogil:
         depot_close(p, kind)
     unreserve(p.limbo[0].stack, LIMBO_MAX * <uint64_t>4)
     unreserve(p.limbo[1].stack, LIMBO_MAX * <uint64_t>4)
+    free(p.kept)
 
 
 cdef inline void depot_push_locked(depot_t *d, int kind, uint32_t nr) noexcept nogil:
@@ -246,14 +248,22 @@ cdef inline bint is_kept_locked(pool_t *p, const uint64_t *table) noexcept nogil
 
 
 cdef inline bint pool_keep(pool_t *p, uint64_t *table) noexcept nogil:
-    """Let a table be nobody else's until `pool_unkeep`. Context: an epoch in which it was seen. Return: false when too many are kept."""
+    """Let a table be nobody else's until `pool_unkeep`. Context: an epoch in which it was seen; no locks.
+
+    Return: false when too many are kept.
+    """
     cdef bint room
+    cdef uint64_t **none = <uint64_t **>calloc(WINDOWS, sizeof(uint64_t *)) if load_ptr(&p.kept) == NULL else NULL
     spin_lock(&p.lock)
-    room = p.nr_kept < WINDOWS
+    if p.kept == NULL:
+        store_ptr(&p.kept, none)
+        none = NULL
+    room = p.kept != NULL and p.nr_kept < WINDOWS
     if room:
         p.kept[p.nr_kept] = table
         p.nr_kept += 1
     spin_unlock(&p.lock)
+    free(none)
     return room
 
 
@@ -385,7 +395,7 @@ cdef inline uint64_t pool_side_bytes(pool_t *p) noexcept nogil:
     cdef int kind
     for kind in range(DEPOTS):
         pages += (p.depots[kind].cold_high + 511) // 512
-    return pages * 4096
+    return pages * 4096 + (p.kept != NULL) * WINDOWS * sizeof(uint64_t *)
 
 
 cdef inline uint64_t depot_resident(depot_t *d, int kind) noexcept nogil:
