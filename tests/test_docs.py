@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,26 @@ def test_every_block_is_of_a_kind_that_is_run_or_is_no_python():
     for page in PAGES:
         assert {name for name, _ in blocks(page)} <= RUN | SHOWN, page.name
         assert len(re.findall("^```", page.read_text(), re.MULTILINE)) == 2 * len(blocks(page)), page.name
+
+
+def test_the_extra_docs_is_enough_for_the_reference():
+    """autodoc imports what it describes, in an environment that may have no other extra."""
+    if not (DOCS.parent / "pyproject.toml").exists():
+        pytest.skip("no pyproject.toml beside docs/")
+    extras = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    test, docs = ({re.match(r"[\w-]+", need)[0] for need in extras[extra]} for extra in ("test", "docs"))
+    missing = sorted(test - docs)
+    text = "".join(page.read_text() for page in PAGES)
+    modules = sorted(set(re.findall(r"^\.\. (?:automodule|currentmodule):: (\S+)", text, re.MULTILINE)))
+    assert "pyarrow" in missing
+    assert "swaptable.testing" in modules
+    code = f"""import importlib, sys
+sys.modules.update(dict.fromkeys({missing}))
+for module in {modules}:
+    importlib.import_module(module)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def build(name, folder):
