@@ -149,16 +149,20 @@ def bytes_ghost(live: int) -> float:
 
 def rows(repeats: int = REPEATS) -> list[Row]:
     """Locations, and what they are held against."""
-    lookups = interleave(lookup_cases(BIG), repeats)
-    beside = "words beside locations"
+    cases = lookup_cases(BIG)
+
+    def pair(name: str, what: str, one: str, base: str, gate: float | None) -> Row:
+        # Two at a time: a third may leave the memory of one of them, and not of the other, in the processor's cache.
+        series = interleave({base: cases[base], one: cases[one]}, repeats)
+        peer = "words() before" if one.startswith("words") else "words()"
+        return Row(name, what, series.ratio(base, one), "x", series.ns(one), peer, series.ns(base), gate, higher=True)
+
     found = [
-        Row("l1", "words() of plain clusters beside others with locations", lookups.ratio("words", beside), "x",
-            lookups.ns(beside), "words() before", lookups.ns("words"), 0.95, higher=True),
-        Row("l2", "resolve() over words(), random over 2^23", lookups.ratio("words anywhere", "resolve"), "x",
-            lookups.ns("resolve"), "words()", lookups.ns("words anywhere"), 0.5, higher=True),
-        Row("l2 plain", "the same, plain clusters", lookups.ratio("words", "resolve plain"), "x",
-            lookups.ns("resolve plain"), "words()", lookups.ns("words"), higher=True),
-    ]  # fmt: skip
+        pair("l1", "words() of plain clusters beside others with locations", "words beside locations", "words", 0.95),
+        pair("l2", "resolve() over words(), random over 2^23", "resolve", "words anywhere", 0.5),
+        pair("l2 plain", "the same, plain clusters", "resolve plain", "words", None),
+    ]
+    del cases
     for owners in (False, True):
         space, front, back = moved_pair(BIG, owners)
         name = "l3 owners" if owners else "l3"
