@@ -347,7 +347,7 @@ cdef inline void depot_warm_locked(depot_t *d, int kind) noexcept nogil:
 cdef inline uint32_t pool_get(pool_t *p, int kind) noexcept nogil:
     """A record of zeros; NO_RECORD when there is no address space for its depot. Context: no other lock but a cursor's."""
     cdef depot_t *d = &p.depots[kind]
-    cdef uint32_t nr = NO_RECORD, whole = 0
+    cdef uint32_t nr = NO_RECORD, whole = 0, huge = HUGE_TABLES * 4096 // SHAPES[kind].bytes
     cdef uint64_t *record
     while nr == NO_RECORD:
         spin_lock(&p.lock)
@@ -368,7 +368,7 @@ cdef inline uint32_t pool_get(pool_t *p, int kind) noexcept nogil:
             record = <uint64_t *>record_at(d, kind, nr)
             poison(record, SHAPES[kind].bytes)
             unpoison(record, SHAPES[kind].bytes)
-            if kind <= MORE_TABLES and nr % HUGE_TABLES == 0 and d.nr_cold == 0:
+            if kind <= OWNERS and nr % huge == 0 and d.nr_cold == 0:
                 whole = nr              # those before are all in memory
             d.fresh += 1
         else:
@@ -378,7 +378,7 @@ cdef inline uint32_t pool_get(pool_t *p, int kind) noexcept nogil:
         if nr == NO_RECORD:
             sched_yield()
     if whole:
-        make_huge(record_at(d, kind, whole - HUGE_TABLES), HUGE_TABLES * TABLE_STRIDE)
+        make_huge(record_at(d, kind, whole - huge), HUGE_TABLES * TABLE_STRIDE)
     return nr
 
 
