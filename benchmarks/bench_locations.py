@@ -147,21 +147,22 @@ def bytes_ghost(live: int) -> float:
     return table.memory()["total"] / (slots // 512 * live)
 
 
+def pair(name: str, what: str, cases: dict[str, Case], one: str, base: str, gate: float | None, repeats: int) -> Row:
+    """One look-up over another, in turn: a third may leave the memory of one of them alone in the processor's cache."""
+    series = interleave({base: cases[base], one: cases[one]}, repeats)
+    peer = "words() before" if one.startswith("words") else "words()"
+    return Row(name, what, series.ratio(base, one), "x", series.ns(one), peer, series.ns(base), gate, higher=True)
+
+
 def rows(repeats: int = REPEATS) -> list[Row]:
     """Locations, and what they are held against."""
     cases = lookup_cases(BIG)
-
-    def pair(name: str, what: str, one: str, base: str, gate: float | None) -> Row:
-        # Two at a time: a third may leave the memory of one of them, and not of the other, in the processor's cache.
-        series = interleave({base: cases[base], one: cases[one]}, repeats)
-        peer = "words() before" if one.startswith("words") else "words()"
-        return Row(name, what, series.ratio(base, one), "x", series.ns(one), peer, series.ns(base), gate, higher=True)
-
     found = [
-        pair("l1", "words() of plain clusters beside others with locations", "words beside locations", "words", 0.95),
-        pair("l2", "resolve() over words(), random over 2^23", "resolve", "words anywhere", 0.5),
-        pair("l2 plain", "the same, plain clusters", "resolve plain", "words", None),
-    ]
+        pair("l1", "words() of plain clusters beside others with locations", cases, "words beside locations", "words", 0.95,
+             repeats),
+        pair("l2", "resolve() over words(), random over 2^23", cases, "resolve", "words anywhere", 0.5, repeats),
+        pair("l2 plain", "the same, plain clusters", cases, "resolve plain", "words", None, repeats),
+    ]  # fmt: skip
     del cases
     for owners in (False, True):
         space, front, back = moved_pair(BIG, owners)
