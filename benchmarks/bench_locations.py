@@ -156,13 +156,12 @@ def pair(name: str, what: str, cases: dict[str, Case], one: str, base: str, gate
 
 def rows(repeats: int = REPEATS) -> list[Row]:
     """Locations, and what they are held against."""
-    cases = lookup_cases(BIG)
+    cases, beside = lookup_cases(BIG), "words beside locations"
     found = [
-        pair("l1", "words() of plain clusters beside others with locations", cases, "words beside locations", "words", 0.95,
-             repeats),
+        pair("l1", "words() of plain clusters beside others with locations", cases, beside, "words", 0.95, repeats),
         pair("l2", "resolve() over words(), random over 2^23", cases, "resolve", "words anywhere", 0.5, repeats),
         pair("l2 plain", "the same, plain clusters", cases, "resolve plain", "words", None, repeats),
-    ]  # fmt: skip
+    ]
     del cases
     for owners in (False, True):
         space, front, back = moved_pair(BIG, owners)
