@@ -65,7 +65,7 @@ def test_every_function_on_a_table_of_pythons(client, owners):
 
 def test_version(client):
     version, size, expected, has_last = client.version()
-    assert (version, size, has_last) == (1, expected, 1)
+    assert (version, size, has_last) == (2, expected, 1)
 
 
 def test_every_function_has_a_client():
@@ -173,13 +173,13 @@ def without_last(text):
     """Yesterday's header: one function and one version less."""
     text, n = re.subn(r"\n    void \(\*set_reclaim\)[^\n]*\n(?=\} swaptable_api;)", "\n", text)
     assert n == 1
-    return text.replace("SWAPTABLE_ABI_VERSION 1u", "SWAPTABLE_ABI_VERSION 0u")
+    return text.replace("SWAPTABLE_ABI_VERSION 2u", "SWAPTABLE_ABI_VERSION 1u")
 
 
 def with_another(text):
     """Tomorrow's: one more."""
     text = text.replace("\n} swaptable_api;", "\n    int (*added)(swaptable_table *table);\n} swaptable_api;")
-    return text.replace("SWAPTABLE_ABI_VERSION 1u", "SWAPTABLE_ABI_VERSION 2u")
+    return text.replace("SWAPTABLE_ABI_VERSION 2u", "SWAPTABLE_ABI_VERSION 3u")
 
 
 _NAME = ctypes.c_char_p(b"swaptable._C_API")  # a capsule keeps no copy of its name
@@ -207,25 +207,25 @@ def test_a_client_of_the_previous_table_runs(tmp_path):
     old = header_of(tmp_path / "old", without_last)
     client = compiled("abi.c", "previous", tmp_path, include=old, extra=["-Wno-type-limits"])
     slot, used, version, size = client.there_and_back(SwapTable(slots=1024))
-    assert (slot, used, version) == (512, 8, 1)
+    assert (slot, used, version) == (512, 8, 2)
     assert size == size_of_table() - ctypes.sizeof(ctypes.c_void_p)
 
 
 def test_a_client_of_today_runs_against_a_grown_table(tmp_path, monkeypatch):
-    capsule, table = grown_table(2, 8)
+    capsule, table = grown_table(3, 8)
     monkeypatch.setattr(swaptable, "_C_API", capsule)
     client = compiled("abi.c", "today", tmp_path)
-    assert client.there_and_back(SwapTable(slots=1024)) == (512, 8, 2, len(table.raw) - 8)
+    assert client.there_and_back(SwapTable(slots=1024)) == (512, 8, 3, len(table.raw) - 8)
 
 
 def test_a_client_of_tomorrow_is_refused(tmp_path):
-    message = r"^swaptable: this program needs version 2 .* the installed module has version 1; install a newer"
+    message = r"^swaptable: this program needs version 3 .* the installed module has version 2; install a newer"
     with pytest.raises(ImportError, match=message):
         compiled("abi.c", "tomorrow", tmp_path, include=header_of(tmp_path / "new", with_another))
 
 
 def test_a_table_that_is_too_short_is_refused(tmp_path, monkeypatch):
-    capsule, _table = grown_table(1, -8)
+    capsule, _table = grown_table(2, -8)
     monkeypatch.setattr(swaptable, "_C_API", capsule)
     with pytest.raises(ImportError, match=r"needs a function table of \d+ bytes, that .* has \d+; build the program"):
         compiled("abi.c", "short", tmp_path)

@@ -3,6 +3,7 @@
 # Used by pytest.
 import csv
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -121,5 +122,36 @@ def test_the_command_run(tmp_path, capsys):
         median = next(row for row in drawn if row["from"] == name and row["percent"] == "50.0")
         assert float(median["microseconds"]) == pytest.approx(times["p50"] / 1000, abs=0.001)
         assert 0 < times["p50"] <= times["p90"] <= times["p99"] <= times["p100"]
-    assert main([*command, "--plot", str(tmp_path / "x.doc")]) == 2
-    assert "expected a name that ends in .svg, .png or .pdf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        ("x.doc", r"x\.doc: expected a name that ends in \.svg, \.png or \.pdf"),
+        ("none/x.svg", r"none/x\.svg: expected a folder that is there, not .*none"),
+        ("app.svg", r"app\.csv is what is read; expected another name"),
+    ],
+)
+def test_a_picture_that_cannot_be_is_refused_before_the_run(tmp_path, capsys, picture, message):
+    trace = tmp_path / "app.csv"
+    text = "".join(f"{k},{k % 40},4096,0\n" for k in range(400))
+    trace.write_text(text)
+    assert main(["run", str(trace), "--tier", "memory:4M", "--plot", str(tmp_path / picture)]) == 2
+    written = capsys.readouterr()
+    assert re.search(message, written.err) and not written.out
+    assert trace.read_text() == text
+
+
+def test_the_caption_is_the_command(tmp_path, capsys, monkeypatch):
+    captions = []
+    monkeypatch.setattr(plots, "save_latency", lambda path, times, caption: captions.append(caption) or [])
+    command = ["run", "gcc", "--limit", "1000", "--mix", "random=100", "--tier", "memory:4M", "--plot", "a b.svg"]
+    assert main(command) == 0
+    assert captions[0].startswith("swaptable run gcc --limit 1000 --mix random=100 --tier memory:4M --plot 'a b.svg'\n")
+
+
+def test_names_that_matplotlib_would_take_for_something_else(tmp_path):
+    times = {"/var/tmp/a$_{$x": np.array([1000, 2000]), "_swap": np.array([3000])}
+    axes = plots.latency(times)
+    assert [text.get_text().strip() for text in axes.get_legend().get_texts()] == ["/var/tmp/a$_{$x (2)", "_swap (1)"]
+    plots.save_latency(tmp_path / "x.svg", times, "run --tier file:/var/tmp/a$_{$x:64M")

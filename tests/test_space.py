@@ -535,3 +535,40 @@ def test_zram_and_memory_are_devices_like_others():
         assert {device.name for device in space.devices} == {"zram0", "memory0"}
         assert (got.entries >= 0).all() and (space.swap_in_many(got.entries) == pages).all()
         space.check()
+
+
+class Odd(MemoryBackend):
+    """Says in its own way what it could write, and wants to be asked for something."""
+
+    def __init__(self, blocks, errors):
+        super().__init__(blocks)
+        self.errors = errors
+
+    def write_many(self, pages, blocks=None):
+        assert len(pages)
+        written = super().write_many(pages, blocks)
+        return written._replace(errors=self.errors(len(written.blocks)))
+
+    def read_many(self, blocks, out=None, exclusive=False):
+        assert len(blocks)
+        return super().read_many(blocks, out, exclusive)
+
+
+SHARED = np.zeros(1 << 12, np.int32)
+SHARED.flags.writeable = False
+
+
+@pytest.mark.parametrize("zswap", ["front", "tier"])
+@pytest.mark.parametrize("errors", [lambda n: [0] * n, lambda n: SHARED[:n], lambda n: np.zeros(n, np.int64)])
+def test_a_backend_that_answers_in_its_own_way(zswap, errors):
+    space = SwapSpace(zswap=zswap)
+    if zswap == "front":
+        space.add_zswap("lz4", limit=MIB, priority=2)
+    space.swapon(backend=Odd(4096, errors), priority=1)
+    pages = np.concatenate([text(100), noise(100)])
+    entries = space.swap_out_many(pages).entries
+    assert (entries >= 0).all() and np.array_equal(space.look_many(entries), pages)
+    space.writeback(100)
+    space.prefetch(entries, "zswap0") if zswap == "front" else None
+    assert np.array_equal(space.swap_in_many(entries), pages)
+    space.check()

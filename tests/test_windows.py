@@ -36,9 +36,12 @@ def test_all_words(slots):
     assert np.array_equal(words, table.words(np.arange(slots))) and words.dtype == np.uint64
     assert not words.flags.writeable
     assert np.array(table, dtype=np.int64).dtype == np.int64
+    assert not np.asarray(table, dtype=float).flags.writeable
     with pytest.raises(ValueError, match="without a copy there is `window`"):
         np.asarray(table, copy=False)
     table.check()
+    with pytest.raises(SwapValueError, match="a table without a size has 4294966784 slots"):
+        np.asarray(SwapTable(slots=None))
 
 
 def test_a_window_is_the_table():
@@ -135,6 +138,35 @@ def test_a_window_in_a_cycle_is_collected():
     assert gone() is None
 
 
+@pytest.mark.parametrize("slots", [1, 512, 1000, 512 * 61])
+def test_windows_leave_a_small_device_its_tables(slots):
+    """As many windows as there may be, each on a table that is the cluster's no more: the next one has a table too."""
+    table = SwapTable(slots=slots, header=False)
+    windows = []
+    for _ in range(64):
+        slot = table.alloc()
+        windows.append(table.window(slot >> 9))
+        table.free(slot)
+    for _ in range(200):
+        table.free(table.alloc())
+    assert table.alloc() >= 0
+    del windows
+    table.check()
+
+
+def test_a_window_is_closed_with_its_last_array():
+    table = SwapTable(slots=1024)
+    table.alloc()
+    with table.window(0) as window:
+        live, more = np.asarray(window), memoryview(window)
+    assert window.current
+    del live
+    assert window.current
+    more.release()
+    assert not window.current and "closed" in repr(window)
+    table.check()
+
+
 def test_what_has_no_window():
     table = SwapTable(slots=512 * 100)
     with pytest.raises(SlotNotInUseError, match="cluster 3: no table: none of its slots is in use"):
@@ -181,7 +213,6 @@ def test_windows_beside_threads_that_churn():
             live = np.asarray(window)
             for _ in range(3):
                 words = live.copy()
-                seen += words.any() and window.current
                 assert set((words[words != 0] >> np.uint64(2) & np.uint64(2**41 - 1)).tolist()) <= {1, 2}
             seen += bool(words.any() and window.current)
             del live

@@ -109,7 +109,8 @@ cdef inline unsigned int ask_owner(area_t *t, uint32_t i, unsigned int off, requ
     cdef int64_t slot = (<int64_t>i << CLUSTER_SHIFT) + first
     cdef uint64_t pfn = swp_tb_pfn(t.tables[i][off])
     cdef int order = ci.order, k
-    if not idle:
+    cdef reclaim_t ask = t.reclaim      # NULL once an owner that was asked has had itself taken off
+    if not idle or ask == NULL:
         return end
     if r.pinned == NULL:
         add32(&t.searches, 1)
@@ -118,7 +119,7 @@ cdef inline unsigned int ask_owner(area_t *t, uint32_t i, unsigned int off, requ
     for k in range(1, -1, -1):
         if r.held[k] != NULL:
             spin_unlock(r.held[k])
-    if t.reclaim(t.reclaim_arg, slot, <int>(end - first), pfn):
+    if ask(t.reclaim_arg, slot, <int>(end - first), pfn):
         update_one(t, OP_RECLAIM, slot, <int>(end - first), pfn, NULL, st)
         r.reclaimed = True      # by us, or by the owner itself
     for k in range(2):

@@ -884,7 +884,8 @@ cdef int64_t _cluster(SwapTable self, cluster) except -1:
 cdef class ClusterWindow:
     """The 512 words of a cluster's table where they are: a read-only buffer of uint64, for `numpy.asarray` without a copy.
 
-    It is opened by :meth:`SwapTable.window` and closed by `close`, at the end of a ``with``, or when nobody has it.
+    It is opened by :meth:`SwapTable.window` and closed by `close`, at the end of a ``with`` (or, where arrays still look at
+    it, with the last of them), or when nobody has it.
 
     Attributes
     ----------
@@ -909,6 +910,7 @@ cdef class ClusterWindow:
     cdef readonly SwapTable table
     cdef readonly int64_t cluster
     cdef Py_ssize_t exports
+    cdef bint leaving           # closed with the last array
     cdef Py_ssize_t[1] shape
     cdef Py_ssize_t[1] strides
 
@@ -928,6 +930,8 @@ cdef class ClusterWindow:
 
     def __releasebuffer__(self, Py_buffer *buffer):
         self.exports -= 1
+        if self.exports == 0 and self.leaving:
+            self.close()
 
     @property
     def current(self):
@@ -952,7 +956,8 @@ cdef class ClusterWindow:
         return self
 
     def __exit__(self, *_):
-        if self.exports == 0:       # else it is closed with the last array
+        self.leaving = True
+        if self.exports == 0:
             self.close()
 
     def __dealloc__(self):
@@ -1144,7 +1149,8 @@ cdef class SwapTable:
         Such slots then count as free where a scan meets them, and a search that finds neither partly used nor
         free clusters asks for those of one full cluster (cluster_reclaim_range and swap_reclaim_full_clusters
         of mm/swapfile.c). The kernel's worker asks for more in the background; here a request that finds nothing
-        is tried once more when owners let go of slots during it.
+        is tried once more when owners let go of slots during it. Where a function of C is asked so far
+        (``set_reclaim`` of swaptable.h), no other thread may use the table meanwhile.
         """
         if callback is not None and not callable(callback):
             raise_errno(EINVAL, f"callback {callback!r}: expected a callable or None")
@@ -2039,15 +2045,27 @@ cdef class SwapTable:
         return events
 
     def __array__(self, dtype=None, copy=None):
-        """The words of all slots, in order: uint64, shape (slots,), read-only; a copy, as `words` makes it."""
-        cdef Py_ssize_t n = len(self), first
+        """The words of the device's slots, in order: uint64, shape (slots,), read-only; a copy, as `words` makes it.
+
+        Slots past the end are not among them.
+
+        Raises
+        ------
+        SwapValueError
+            A table without a size, whose slots are 2**32.
+        """
+        cdef Py_ssize_t n, first
+        if area(self).grows:
+            raise_errno(EINVAL, f"{self!r} as an array: a table without a size has {len(self)} slots; `words` takes those that are wanted")
+        n = len(self)
         if copy is False:
             raise ValueError("a table's words lie in many clusters: without a copy there is `window`, a cluster at a time")
         words = np.empty(n, np.uint64)
         for first in range(0, n, 1 << 20):
             self.words(np.arange(first, min(first + (1 << 20), n)), words[first : first + (1 << 20)])
+        words = words if dtype is None else words.astype(dtype, copy=False)
         words.flags.writeable = False
-        return words if dtype is None else words.astype(dtype, copy=False)
+        return words
 
     def window(self, cluster):
         """The table of a cluster itself, read-only; see `ClusterWindow`.

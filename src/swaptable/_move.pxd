@@ -189,12 +189,14 @@ cdef inline void moves_close(area_t *t, const int64_t *slots, const uint32_t *ol
             nr_gone += olds[k] != 0
     # Of a slot that moves twice here, the block between is nobody's in the end.
     set_owners(t, slots, taken, n, st)
-    hold_locs(t, back, nr_back, st)
+    k = hold_locs(t, back, nr_back, st)
+    blocks_home(t, back + k, nr_back - k, False, st)        # no memory to hold them: better free than lost
     if give:
-        blocks_home(t, gone, nr_gone, True, st)
+        k = 0
     else:
         set_owners(t, NULL, gone, nr_gone, st)
-        hold_locs(t, gone, nr_gone, st)
+        k = hold_locs(t, gone, nr_gone, st)
+    blocks_home(t, gone + k, nr_gone - k, True, st)
 
 
 cdef inline int64_t area_moves(area_t *t, const int64_t *slots, uint64_t pin, const uint32_t *olds, const uint32_t *news, int64_t n,

@@ -214,12 +214,12 @@ cdef inline void depot_close(pool_t *p, int kind) noexcept nogil:
 
 
 cdef inline int pool_init(pool_t *p, uint64_t clusters) noexcept nogil:
-    """Reserve room for the tables of *clusters* and those in limbo. Return: 0 or -1 (no address space)."""
+    """Reserve room for the tables of *clusters*, those in limbo, and those that are looked at. Return: 0 or -1 (no address space)."""
     p.limbo[0].stack = <uint32_t *>reserve(LIMBO_MAX * <uint64_t>4)
     p.limbo[1].stack = <uint32_t *>reserve(LIMBO_MAX * <uint64_t>4)
     if p.limbo[0].stack == NULL or p.limbo[1].stack == NULL:
         return -1
-    return depot_open(p, TABLES, clusters + (clusters if clusters < LIMBO_SPARE else LIMBO_SPARE) + 2)
+    return depot_open(p, TABLES, clusters + (clusters if clusters < LIMBO_SPARE else LIMBO_SPARE) + WINDOWS + 2)
 
 
 cdef inline void pool_drop(pool_t *p) noexcept nogil:

@@ -245,7 +245,11 @@ def _memory(args: argparse.Namespace) -> int:
 
 
 def _run_tiers(args: argparse.Namespace) -> int:
-    _emit(args, *run_cli.report(args, _progress(args.trace)))
+    values, table, result = run_cli.report(args, _progress(args.trace))
+    _emit(args, values, table)
+    if args.plot:
+        for path in run_cli.draw(args, result):
+            print(path, file=sys.stderr)
     return 0
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from swaptable._workload import PAGE_SIZE, parse_memory
 from swaptable.contents import Contents, generate, parse_mix, read_pages
-from swaptable.doctor import facts, version
-from swaptable.provenance import commit
+from swaptable.provenance import made_by
 from swaptable.space import SwapSpace
 from swaptable.swaprun import Program, RunResult, add_tier, run
 
@@ -37,7 +36,7 @@ HEAD = (
 )  # fmt: skip
 PERCENTILES = (50, 90, 99, 100)
 
-__all__ = ["EXAMPLES", "SUMMARY", "add_options", "report"]
+__all__ = ["EXAMPLES", "SUMMARY", "add_options", "draw", "report"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -58,21 +57,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def report(
     args: argparse.Namespace, progress: Callable[[int, int], None] | None = None
-) -> tuple[dict[str, Any], Table]:
-    """Run, and return the JSON and the table."""
+) -> tuple[dict[str, Any], Table, RunResult]:
+    """Run, and return the JSON, the table, and the result for `draw`."""
     from swaptable.trace import find_trace
 
+    trace = find_trace(args.trace)
     if args.plot:
         from swaptable.report import plots
 
-        plots.check_picture(args.plot)
+        plots.check_picture(args.plot, [trace, *([args.pages] if args.pages else [])])
     share = parse_memory(args.memory)
     pool = (
         read_pages(args.pages)
         if args.pages
         else generate(mix=parse_mix(args.mix) if args.mix else None, seed=args.seed)
     )
-    program = Program.load(find_trace(args.trace), args.limit)
+    program = Program.load(trace, args.limit)
     memory = int(program.footprint * share) if isinstance(share, float) else int(share) // PAGE_SIZE
     files: list[str] = []
     with SwapSpace(page_cluster=args.page_cluster, compressed_writeback=args.compressed_writeback) as space:
@@ -83,14 +83,16 @@ def report(
         finally:
             for path in files:
                 os.unlink(path)
-    if args.plot:
-        tiers = " ".join(f"--tier {tier}" for tier in args.tier)
-        limit = "" if args.limit is None else f" --limit {args.limit}"
-        caption = f"swaptable run {args.trace} {tiers} --memory {args.memory}{limit} --seed {args.seed}"
-        made = f"swaptable {commit() or version('swaptable')} on {facts()['cpu']}"
-        for written in plots.save_latency(args.plot, result.latencies, f"{caption}\n{made}"):
-            print(written, file=sys.stderr)
-    return _json(args, program, result), (_title(program, result), HEAD, _rows(result))
+    return _json(args, program, result), (_title(program, result), HEAD, _rows(result)), result
+
+
+def draw(args: argparse.Namespace, result: RunResult) -> list[Path]:
+    """Draw what ``--plot`` asks for; the files written."""
+    from swaptable.report import plots
+
+    made = made_by(args.argv)
+    caption = f"{made['command']}\nswaptable {made['commit'] or made['version']} on {made['machine']['cpu']}"
+    return plots.save_latency(args.plot, result.latencies, caption)
 
 
 def _json(args: argparse.Namespace, program: Program, result: RunResult) -> dict[str, Any]:

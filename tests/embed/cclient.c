@@ -123,6 +123,14 @@ static int even(void *arg, int64_t slot, int nr, uint64_t pfn) {
     return slot >= 0 && nr == 1 && pfn % 2 == 0;
 }
 
+/* Lets go, and wants to be asked no more. */
+static swaptable_table *leaving;
+static int once(void *arg, int64_t slot, int nr, uint64_t pfn) {
+    (void)slot, (void)nr, (void)pfn;
+    api->set_reclaim(leaving, NULL, NULL);
+    return ++*(int *)arg;
+}
+
 static int asked(void) {
     int line = 0, calls = 0;
     int64_t slot, slots[1024], done;
@@ -140,7 +148,11 @@ static int asked(void) {
     EXPECT(api->pfn(api->word(full, 0)) == 1 && api->used(full) <= 1024); /* an odd one stays */
     api->set_reclaim(full, NULL, NULL);
     for (calls = 0; api->alloc(full, 0, 0, 1, 0, &slot, NULL) == 0;) {}
-    EXPECT(calls == 0 && api->used(full) == 1024 && api->check(full, NULL, 0) == 0);
+    EXPECT(calls == 0 && api->used(full) == 1024);
+    leaving = full;
+    api->set_reclaim(full, once, &calls);
+    EXPECT(api->alloc(full, 0, 0, 9, 0, &slot, NULL) == 0 && calls == 1);
+    EXPECT(api->alloc(full, 0, 0, 9, 0, &slot, NULL) == -ENOSPC && calls == 1 && api->check(full, NULL, 0) == 0);
 out:
     api->close(full);
     return line;

@@ -614,7 +614,7 @@ cdef class ZswapPool:
         out = pages_made(out, n)
         if pages_open(out, &view, True) != n:
             PyBuffer_Release(&view)
-            raise_errno(EINVAL, f"out: expected {n} pages of 4096 bytes")
+            raise_errno(EINVAL, f"pages: expected {n} times 4096 bytes in *out*")
         try:
             if n:
                 with nogil:

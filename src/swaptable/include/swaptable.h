@@ -17,8 +17,8 @@
  * they stay done.
  *
  * Threads. Functions marked [GIL] take the GIL themselves, whether the caller has it or not; all others neither take nor
- * want it. Every function may be called from any thread at any time, but for check(), which wants the others to be still,
- * and close(), after which nobody may use the handle. Functions take the locks that they need and hold none when they
+ * want it. Every function may be called from any thread at any time, but for check() and set_reclaim(), which want the
+ * others to be still, and close(), after which nobody may use the handle. Functions take the locks that they need and hold none when they
  * return: at most a CPU's cursor, one cluster, one device's lists, in this order. Hence the caller may hold locks of its
  * own, unless the table has a reclaim callback in Python (SwapTable.set_reclaim): then alloc() may take the GIL.
  * A thread that takes the GIL must not hold a lock that another waits for with the GIL held. Threads that allocate should
@@ -41,7 +41,7 @@
 extern "C" {
 #endif
 
-#define SWAPTABLE_ABI_VERSION 1u
+#define SWAPTABLE_ABI_VERSION 2u
 #define SWAPTABLE_CAPSULE "swaptable._C_API"
 
 #define SWAPTABLE_CLUSTER_SLOTS 512 /* a run of slots lies in one cluster: order 0 to 9, nr 1 to 512 */
@@ -196,6 +196,8 @@ typedef struct swaptable_api {
     uint64_t (*compact)(swaptable_table *table, int64_t slot, int64_t n, uint64_t now, uint64_t min_age, swaptable_stat *stat);
     /* Return the memory of what no cluster uses to the system. */
     void (*trim)(swaptable_table *table);
+    /* ---- since version 2 ---- */
+
     /* Have reclaim asked, once more than half of all swap is used, for slots that only the swap cache holds; NULL: nobody is.
      * In the place of what Python's set_reclaim() named. No other thread uses the table meanwhile. */
     void (*set_reclaim)(swaptable_table *table, swaptable_reclaim reclaim, void *arg);

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import statistics
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def latency(times: Mapping[str, Any], ax: Any = None) -> Any:
         ax.plot(
             [us for _, us in _distribution(some)], [percent for percent, _ in _distribution(some)],
             drawstyle="steps-post", color=COLOURS[k % len(COLOURS)], linestyle=STYLES[k % len(STYLES)],
-            label=f"{name} ({len(some):,})",
+            label=f"{' ' * name.startswith('_')}{name} ({len(some):,})",  # matplotlib leaves out what begins with _
         )  # fmt: skip
     ax.set_xscale("log")
     ax.set_ylim(0, 101)
@@ -167,7 +168,8 @@ def latency(times: Mapping[str, Any], ax: Any = None) -> Any:
     ax.set_ylabel("swap-ins that took no longer, %")
     ax.grid(alpha=0.3, which="both")
     if times:
-        ax.legend(loc="lower right")
+        for text in ax.legend(loc="lower right").get_texts():
+            text.set_parse_math(False)  # a path may have a $ in it
     return ax
 
 
@@ -193,7 +195,9 @@ def save_latency(path: str | Path, times: Mapping[str, Any], caption: str) -> li
     check_picture(path)
     figure = _pyplot().figure(figsize=(7, 4.5), layout="constrained")
     latency(times, figure.add_subplot())
-    figure.suptitle(caption, fontsize="small", wrap=True)
+    # Wrapped here, since matplotlib takes a $ for mathematics while it wraps.
+    lines = [textwrap.fill(line, 100) for line in caption.splitlines()]
+    figure.suptitle("\n".join(lines), fontsize="small", parse_math=False)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     _pyplot().close(figure)
     table = path.with_suffix(".csv")
@@ -205,19 +209,32 @@ def save_latency(path: str | Path, times: Mapping[str, Any], caption: str) -> li
     return [path, table]
 
 
-def check_picture(path: str | Path) -> None:
+def check_picture(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:
     """Complain before the work begins of what could not be drawn after it.
+
+    Parameters
+    ----------
+    path : path
+        Of the picture; its CSV has the same name with another ending.
+    inputs : sequence of path
+        Files that must not be written over.
 
     Raises
     ------
     ValueError
-        The ending is no format that can be drawn.
+        The ending is no format that can be drawn, there is no such folder, or an input would be lost.
     RuntimeError
         matplotlib is not installed.
     """
     _pyplot()
-    if Path(path).suffix not in (".svg", ".png", ".pdf"):
+    path = Path(path)
+    if path.suffix not in (".svg", ".png", ".pdf"):
         raise ValueError(f"{path}: expected a name that ends in .svg, .png or .pdf")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: expected a folder that is there, not {path.parent}")
+    for file in (path, path.with_suffix(".csv")):
+        if file.exists() and any(Path(one).exists() and file.samefile(one) for one in inputs):
+            raise ValueError(f"{path}: {file} is what is read; expected another name for the picture")
 
 
 def save_thp_test(path: str | Path, runs: Runs, caption: str) -> list[Path]:
