@@ -136,7 +136,7 @@ def test_backend_transfer_without_page_table_entries(space):
     assert (space.swap_in_many(page_table) == pages).all()
 
 
-# ---- the four rows of DESIGN 7
+# ---- where a page is, and what is held for it: one state after the other
 
 
 class Watched(MemoryBackend):
