@@ -62,6 +62,7 @@ cdef enum:
     ZS_FULL = 8
     ZS_ISOLATED = 9         # on no list, since somebody moves its objects or gives its pages back
     ZS_NONE = 0xffffffff
+    ZS_SHED = 128           # zspages that are given back at a time
     ZS_SPARE_LEAST = 64     # pages of empty zspages that are kept for the next store: a 32nd of the limit within these bounds
     ZS_SPARE_MOST = 8192
 
@@ -243,15 +244,58 @@ cdef inline uint32_t zs_take_spare(zspool_t *p) noexcept nogil:
     return nr
 
 
+cdef inline int64_t zs_shed(zspool_t *p, int64_t most) noexcept nogil:
+    """Give spare pages back until *most* are left: zspages side by side in one call, for each of which all processors flush.
+
+    Context: no locks. Return: pages given back.
+    """
+    cdef uint32_t[128] found    # ZS_SHED
+    cdef uint32_t nr
+    cdef int64_t pages = 0
+    cdef int n = 1, k
+    while n and load64(&p.spare_pages) > most:
+        n = 0
+        spin_lock(&p.lock)
+        while n < ZS_SHED and p.spare != ZS_NONE and load64(&p.spare_pages) > most:
+            nr = p.spare
+            p.spare = p.z[nr].next
+            add64(&p.spare_pages, -popcount64(p.z[nr].pages))
+            k = n
+            while k and found[k - 1] > nr:
+                found[k] = found[k - 1]
+                k -= 1
+            found[k] = nr
+            n += 1
+        spin_unlock(&p.lock)
+        pages += zs_give_runs(p, found, n)
+        spin_lock(&p.lock)
+        for k in range(n):
+            p.z[found[k]].next = p.free
+            p.free = found[k]
+        spin_unlock(&p.lock)
+    return pages
+
+
+cdef inline int64_t zs_give_runs(zspool_t *p, const uint32_t *found, int n) noexcept nogil:
+    """Give the pages of empty zspages, in order, back to the system. Context: on no list; no locks. Return: how many pages."""
+    cdef int64_t pages, all_pages = 0
+    cdef int k = 0, end
+    while k < n:
+        pages, end = 0, k
+        while end < n and found[end] == found[k] + <uint32_t>(end - k):
+            pages += popcount64(p.z[found[end]].pages)
+            p.z[found[end]].pages = 0
+            end += 1
+        zs_give_back(zs_page(p, found[k]), <uint64_t>(end - k) * (ZS_CHAIN * ZS_PAGE))
+        add64(&p.pages, -pages)     # not before: the limit holds for what is in memory
+        all_pages += pages
+        k = end
+    return all_pages
+
+
 cdef inline int64_t zs_drop_spares(zspool_t *p) noexcept nogil:
     """Give all spare pages back. Context: no locks. Return: how many there were."""
-    cdef int64_t pages = 0
-    cdef uint32_t nr = zs_take_spare(p)
-    while nr != ZS_NONE:
-        pages += popcount64(p.z[nr].pages)
-        zs_forget(p, nr)
-        nr = zs_take_spare(p)
-    return pages
+    return zs_shed(p, 0)
 
 
 cdef inline uint32_t zs_take(zspool_t *p) noexcept nogil:
@@ -272,16 +316,18 @@ cdef inline uint32_t zs_take(zspool_t *p) noexcept nogil:
 
 cdef inline void zs_give(zspool_t *p, uint32_t nr) noexcept nogil:
     """An empty zspage comes back; it keeps its pages while few are spare. Context: on no list; no locks."""
-    cdef int64_t pages = popcount64(p.z[nr].pages), most = load64(&p.limit) // 32
+    cdef int64_t pages = popcount64(p.z[nr].pages), most = load64(&p.limit) // 32, spare
     most = ZS_SPARE_LEAST if most < ZS_SPARE_LEAST else ZS_SPARE_MOST if most > ZS_SPARE_MOST else most
-    if pages == 0 or load64(&p.spare_pages) + pages > most:
+    if pages == 0:
         zs_forget(p, nr)
         return
     spin_lock(&p.lock)
     p.z[nr].next = p.spare
     p.spare = nr
-    add64(&p.spare_pages, pages)
+    spare = add64(&p.spare_pages, pages)
     spin_unlock(&p.lock)
+    if spare > most + most // 4:    # a quarter more, so that many go at once
+        zs_shed(p, most)
 
 
 # ---- classes
