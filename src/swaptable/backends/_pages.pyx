@@ -36,6 +36,15 @@ cdef object pages_made(object out, int64_t n):
     return np.empty((n, PAGE), np.uint8) if out is None else out
 
 
+cdef object pages_room(object out, int64_t n, Py_buffer *view):
+    """*out*, or a new array, opened to be written *n* pages to; the caller releases *view*."""
+    out = pages_made(out, n)
+    if pages_open(out, view, True) != n:
+        PyBuffer_Release(view)
+        raise_errno(EINVAL, f"out: {view.len} bytes for {n} pages")
+    return out
+
+
 cdef object numbers_array(object blocks, int64_t n):
     """*blocks* as a contiguous int64 array; an int is the first of a run of *n*; *n* of -1 stands for any number."""
     if isinstance(blocks, (int, np.integer)):

@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 from swaptable._atomic cimport add64, load64, load_relaxed, peek32, prefetch_read, spin_lock, spin_unlock, store_relaxed
 from swaptable.backends._codec cimport PAGE_BYTES, Codec, context_get, context_put, context_t
-from swaptable.backends._pages cimport numbers_array, pages_made, pages_open
+from swaptable.backends._pages cimport numbers_array, pages_open, pages_room
 from swaptable.backends._zcheck cimport check_records, check_spool
 from swaptable.backends._zrecord cimport (
     REC_BACKED, REC_FREE, REC_IDLE, REC_LOCK, REC_MOVING, REC_RAW, REC_STATE, fill_page, head_cas, head_load, head_lock,
@@ -368,10 +368,7 @@ cdef class ZramTable:
         else:
             array = self._numbers(blocks, -1)
         n = array.size
-        out, backed_array = pages_made(out, n), np.zeros(n, np.int64)
-        if pages_open(out, &view, True) != n:
-            PyBuffer_Release(&view)
-            raise_errno(EINVAL, f"out: {view.len} bytes for {n} pages")
+        out, backed_array = pages_room(out, n, &view), np.zeros(n, np.int64)
         try:
             if n:
                 numbers, backed = array, backed_array

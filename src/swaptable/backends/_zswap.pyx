@@ -12,7 +12,7 @@ from swaptable._atomic cimport (
     add64, load32, load64, load_relaxed, peek32, poke32, prefetch_read, spin_lock, spin_unlock, store32, store_relaxed,
 )
 from swaptable.backends._codec cimport BLOB_ROOM, PAGE_BYTES, Codec, context_get, context_put, context_t
-from swaptable.backends._pages cimport numbers_array, pages_made, pages_open
+from swaptable.backends._pages cimport numbers_array, pages_open, pages_room
 from swaptable.backends._zcheck cimport check_records, check_spool
 from swaptable.backends._zrecord cimport (
     REC_FREE, REC_LOCK, REC_OBJECT, REC_RAW, REC_REFERENCED, REC_STATE, REC_TAKEN, head_cas, head_load, head_store,
@@ -526,10 +526,7 @@ cdef class ZswapPool:
         cdef int64_t n = numbers.shape[0], done = 0
         cdef int err = 0
         cdef bint drop = exclusive
-        out = pages_made(out, n)
-        if pages_open(out, &view, True) != n:
-            PyBuffer_Release(&view)
-            raise_errno(EINVAL, f"out: {view.len} bytes for {n} pages")
+        out = pages_room(out, n, &view)
         try:
             if n:
                 with nogil:
@@ -611,10 +608,7 @@ cdef class ZswapPool:
         cdef Py_buffer view
         length_array = np.zeros(n, np.int32)
         cdef int32_t[::1] lengths = length_array
-        out = pages_made(out, n)
-        if pages_open(out, &view, True) != n:
-            PyBuffer_Release(&view)
-            raise_errno(EINVAL, f"pages: expected {n} times 4096 bytes in *out*")
+        out = pages_room(out, n, &view)
         try:
             if n:
                 with nogil:
