@@ -131,7 +131,7 @@ class Store:
         """
         members, blocks = front.table.resolve(slots) if at is None else at
         errors = np.zeros(len(slots), np.int32)
-        for device, where in self._by_member(members):
+        for device, where in self.by_member(members):
             whole = len(where) == len(slots)
             part = out if whole else np.empty((len(where), 4096), np.uint8)
             errors[where] = device.read(blocks[where], part)
@@ -149,7 +149,7 @@ class Store:
             self.count(swpin_zero=0 if moving else int(zero.sum()))
         return errors
 
-    def _by_member(self, members: NDArray[np.int32]) -> Iterable[tuple[Device, NDArray[np.int64]]]:
+    def by_member(self, members: NDArray[np.int32]) -> Iterable[tuple[Device, NDArray[np.int64]]]:
         """Each device that has some of the data, and which."""
         if len(members) and members[0] >= 0 and (members == members[0]).all():
             return [(self.devices.member(int(members[0])), np.arange(len(members)))]

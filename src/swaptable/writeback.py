@@ -279,10 +279,8 @@ class Writeback:
             members, slots = source.table.owners(source.table.block_locs(objects))
         else:
             members, slots = self._hands.setdefault(source, Hand(source)).pass_over(n, self.store)
-        alike = len(members) > 0 and members[0] >= 0 and bool((members == members[0]).all())
-        for member in members[:1].tolist() if alike else np.unique(members[members >= 0]).tolist():
-            front = self.store.devices.member(member)
-            some = np.sort(slots if alike else slots[members == member])
+        for front, where in self.store.by_member(members):
+            some = np.sort(slots[where])
             if group is not None:
                 some = some[w.memcgs(front.table.words(some)) == group]
             if len(some):
