@@ -224,8 +224,9 @@ def _thp_test(args: argparse.Namespace) -> int:
 
 def _thp_plot(args: argparse.Namespace, options: dict[str, Any]) -> int:
     """Both policies on the same choices, drawn; what was written goes to stdout."""
-    from swaptable.report.plots import save_thp_test
+    from swaptable.report.plots import check_picture, save_thp_test
 
+    check_picture(args.plot)
     runs = {}
     for name, contiguous in (("the kernel's search", False), ("and past the end", True)):
         tell = _progress(name)

@@ -9,7 +9,7 @@ import csv
 import math
 import statistics
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,22 +191,14 @@ def save_latency(path: str | Path, times: Mapping[str, Any], caption: str) -> li
     caption : str
         What was run, and on which machine.
     """
-    path = Path(path)
     check_picture(path)
     figure = _pyplot().figure(figsize=(7, 4.5), layout="constrained")
     latency(times, figure.add_subplot())
     # Wrapped here, since matplotlib takes a $ for mathematics while it wraps.
     lines = [textwrap.fill(line, 100) for line in caption.splitlines()]
     figure.suptitle("\n".join(lines), fontsize="small", parse_math=False)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    _pyplot().close(figure)
-    table = path.with_suffix(".csv")
-    with table.open("w", newline="") as out:
-        rows = csv.writer(out, lineterminator="\n")
-        rows.writerow(["from", "percent", "microseconds"])
-        for name, some in times.items():
-            rows.writerows([name, percent, f"{us:.3f}"] for percent, us in _distribution(some))
-    return [path, table]
+    rows = ((name, percent, f"{us:.3f}") for name, some in times.items() for percent, us in _distribution(some))
+    return _save(figure, Path(path), ("from", "percent", "microseconds"), rows)
 
 
 def check_picture(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:
@@ -248,20 +240,27 @@ def save_thp_test(path: str | Path, runs: Runs, caption: str) -> list[Path]:
     caption : str
         What was run: sizes, seed, command.
     """
-    path = Path(path)
+    check_picture(path)
     shape = {"figsize": (7, 7.5), "height_ratios": (2, 1, 1), "layout": "constrained"}
     figure, axes = _pyplot().subplots(3, 1, sharex=True, **shape)
     fallback(runs, axes[0]).set_xlabel("")
     metadata(runs, axes[1]).set_xlabel("")
     extents(runs, axes[2])
     figure.suptitle(caption, fontsize="small", wrap=True)
+    columns = ("iteration", "swpout", "fallback", "enospc", "past", "extents", "metadata")
+    rows = (
+        (name, *(getattr(r, c) for c in columns), f"{r.percent:.2f}") for name, rounds in runs.items() for r in rounds
+    )
+    return _save(figure, Path(path), ("run", *columns, "percent"), rows)
+
+
+def _save(figure: Any, path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Path]:
+    """The picture, and its numbers as CSV beside it."""
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     _pyplot().close(figure)
     table = path.with_suffix(".csv")
     with table.open("w", newline="") as out:
-        rows = csv.writer(out, lineterminator="\n")
-        columns = ("iteration", "swpout", "fallback", "enospc", "past", "extents", "metadata")
-        rows.writerow(["run", *columns, "percent"])
-        for name, rounds in runs.items():
-            rows.writerows([name, *(getattr(r, c) for c in columns), f"{r.percent:.2f}"] for r in rounds)
+        lines = csv.writer(out, lineterminator="\n")
+        lines.writerow(head)
+        lines.writerows(rows)
     return [path, table]
