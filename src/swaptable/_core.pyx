@@ -22,8 +22,8 @@ from swaptable._entry cimport *
 from swaptable._events cimport *
 from swaptable._image cimport *
 from swaptable._lookup cimport *
-from swaptable._packed cimport *
 from swaptable._move cimport *
+from swaptable._packed cimport *
 from swaptable._past cimport *
 from swaptable._pool cimport *
 from swaptable._resize cimport *

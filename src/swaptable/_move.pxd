@@ -10,10 +10,8 @@ from swaptable._blocks cimport *
 from swaptable._cluster cimport *
 from swaptable._entry cimport *
 from swaptable._events cimport *
-from swaptable._packed cimport *
 from swaptable._past cimport *
 from swaptable._pool cimport *
-from swaptable._space cimport *
 from swaptable._update cimport *
 
 cdef extern from "<errno.h>":
