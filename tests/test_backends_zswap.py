@@ -133,6 +133,25 @@ def test_kept_where_writeback_is_off():
     pool.check()
 
 
+@pytest.mark.parametrize("order", ["as stored", "backwards", "shuffled"])
+def test_few_pages_are_kept_to_spare(order):
+    """A 32nd of the limit, and a quarter more at most until many are given back at once."""
+    pool, most = pool_of(limit=32 * MIB), 32 * MIB // PAGE // 32
+    pages, rng = mix(6000, 11, {"text": 1.0}), np.random.default_rng(3)
+    for _ in range(3):
+        numbers = pool.write_many(pages).blocks
+        assert (numbers >= 0).all() and pool.counts()["pages"] > 5 * most
+        drops = {"as stored": numbers, "backwards": numbers[::-1], "shuffled": rng.permutation(numbers)}
+        for some in np.array_split(drops[order], 20):
+            pool.invalidate(some)
+            assert pool.counts()["spare_pages"] <= most + most // 4
+            pool.check(deep=True)
+        assert most <= pool.counts()["pages"] == pool.counts()["spare_pages"]
+    pool.trim()
+    assert pool.counts()["pages"] == 0
+    pool.check()
+
+
 def test_the_limit_holds_and_the_threshold_reopens():
     pool = pool_of(limit=MIB, accept_threshold_percent=50)
     pages = mix(1500, 9, {"text": 1.0})
